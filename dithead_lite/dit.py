@@ -225,7 +225,7 @@ class DiTHead(nn.Module):
         "Write `model.safetensors` (fp16) and `config.json`."
         from safetensors.torch import save_file
         folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder/'model.safetensors') as p: save_file({k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}, p)
+        with atomic_path(folder/'model.safetensors') as p: save_file({k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}, p); p.chmod(0o644) # safetensors makes it private
         with atomic_path(folder/'config.json') as p: p.write_text(json.dumps(asdict(self.cfg), indent=1))
 
     @classmethod

@@ -147,7 +147,7 @@ def paste(self:Dubber,
          ) -> np.ndarray: # (n,H,W,3) u8
     "Put generated crops back where they came from; nothing outside the mask changes."
     pixels = (crops.clamp(-1, 1)+1).mul(127.5).round().to(torch.uint8)
-    return paste_back(frames, pixels, affines, self.mask)
+    return paste_back(frames, pixels, affines, self.mask, feather=.15) # wide: a soft crop in a sharp frame shows its edge else
 
 # %% ../nbs/11_dub.ipynb #cell037
 def check_job(video:Path, speech:Path, out:Path) -> None:
