@@ -21,7 +21,7 @@ def _grid(schedule, steps, grid):
     if grid == 'log_snr': return log_snr_grid(schedule, steps)
     raise DitHeadError(f"grid: {grid!r}; expected 'linear' or 'log_snr'.")
 
-# %% ../nbs/07_ddim.ipynb #cell011
+# %% ../nbs/07_ddim.ipynb #c1006ba2
 @torch.no_grad()
 def ddim_sample(model:Callable, # network (x, t) -> output
                 schedule:NoiseSchedule,
@@ -39,9 +39,9 @@ def ddim_sample(model:Callable, # network (x, t) -> output
     for k, (t, t_prev) in enumerate(zip(ts, ts[1:]+[-1]), 1):
         x0, ε = denoise(model, schedule, x, t, prediction, k, len(ts))
         ᾱ, ᾱ_prev = schedule.alpha_bar(t, x), schedule.alpha_bar(t_prev, x)
-        var = eta**2*(1-ᾱ_prev)/(1-ᾱ)*(1-ᾱ/ᾱ_prev)
-        x = ᾱ_prev.sqrt()*x0 + (1-ᾱ_prev-var).clamp(min=0).sqrt()*ε
-        if eta > 0: x = x + var.sqrt()*_randn(x, generator)
+        σ = eta*((1-ᾱ_prev)/(1-ᾱ)*(1-ᾱ/ᾱ_prev)).sqrt()
+        x = ᾱ_prev.sqrt()*x0 + (1-ᾱ_prev-σ**2).clamp(min=0).sqrt()*ε
+        if eta > 0: x = x + σ*_randn(x, generator)
         if callback: callback(k, len(ts), x, x0)
     return x
 
@@ -143,15 +143,13 @@ def flow_sample(model:Callable, # network (x, t) -> velocity, trained by `flow_l
         if callback: callback(k, len(ts), x, x0)
     return x
 
-# %% ../nbs/07_ddim.ipynb #cell056
+# %% ../nbs/07_ddim.ipynb #fd03261d
 def guided(model_cond:Callable,   # network (x, t) -> output, with its condition
            model_uncond:Callable, # the same network with the condition dropped
            scale:float=1.,        # w: 0 without, 1 with the condition, above 1 beyond it
-           interval:tuple[int,int]|None=None, # steps (low, high) between which to guide; elsewhere model_cond alone
           ) -> Callable:          # a network (x, t) -> output for any sampler
     "Classifier-free guidance (Ho & Salimans 2022): out_uncond + w·(out_cond - out_uncond)."
     def model(x, t):
         cond = model_cond(x, t)
-        if scale == 1 or interval and not interval[0] <= int(t[0]) <= interval[1]: return cond
-        return torch.lerp(model_uncond(x, t), cond, scale)
+        return cond if scale == 1 else torch.lerp(model_uncond(x, t), cond, scale)
     return model
