@@ -127,10 +127,12 @@ def read_frames(path:str|Path|VideoInfo, # a clip, or what `probe` said of it
 def _frames(info:VideoInfo, start:int, stop:int) -> Iterator[np.ndarray]:
     if start >= stop: return
     h, w = info.height, info.width
-    origin = '' if info.start is None else f':start_time={info.start:.6f}'
+    seek = 0. if info.start is None else round(max(0., start/float(info.fps) + info.start - 1), 6) # s; a second early
+    origin = '' if info.start is None else f':start_time={info.start-seek:.6f}'
     steps = [f'fps={info.fps}{origin}', f'trim=start_frame={start}:end_frame={stop}',
              f'scale={w}:{h}:in_color_matrix={info.matrix}:flags=bicubic+accurate_rnd+full_chroma_int', 'format=rgb24']
-    with _ffmpeg('-i', f'file:{info.path}', '-map', '0:V:0', '-vf', ','.join(steps), '-fps_mode', 'passthrough', '-f', 'rawvideo', '-',
+    jump = ['-noaccurate_seek', '-ss', seek] if seek else []
+    with _ffmpeg(*jump, '-i', f'file:{info.path}', '-map', '0:V:0', '-vf', ','.join(steps), '-fps_mode', 'passthrough', '-f', 'rawvideo', '-',
                  stdout=subprocess.PIPE) as proc:
         frame = None
         for _ in range(start, stop):
