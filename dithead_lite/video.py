@@ -205,7 +205,8 @@ class VideoWriter:
     def _error(self):
         said = self._proc.messages()
         if 'matches no streams' in said: return DitHeadError(f'{self.audio}: no sound track; expected a file with sound.')
-        return DitHeadError(f'{self.path}: could not be written ({_fault(said)}). Check the disk and the sound file.')
+        why = f'ffmpeg was ended by signal {-self._proc.returncode}' if self._proc.returncode < 0 else _fault(said)
+        return DitHeadError(f'{self.path}: could not be written ({why}). Check the disk and the sound file.')
 
 _SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv')
 
