@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['ASSETS', 'DitHeadError', 'run_cli', 'atomic_path', 'seed_everything', 'default_device', 'in_test', 'fast_bf16',
-           'fast_autocast', 'Asset', 'cache_dir', 'asset', 'to_image', 'contact_sheet', 'show_grid', 'show_video',
-           'scene_cut']
+           'fast_autocast', 'Asset', 'cache_dir', 'asset', 'to_image', 'contact_sheet', 'show_grid', 'show_video']
 
 # %% ../nbs/00_core.ipynb #cell005
 import base64, contextlib, glob, hashlib, html, os, random, secrets, signal, subprocess, sys, tempfile, time, zipfile
@@ -195,13 +194,3 @@ def show_video(path:str|Path, # an mp4 or webm file that browsers play
     src = Path(os.path.relpath(path)).as_posix()
     if path.stat().st_size < 2**20: src = f'data:{mime};base64,' + base64.b64encode(path.read_bytes()).decode()
     return HTML(f'<video controls loop width="{width}" src="{html.escape(src)}" title="{html.escape(path.name)}"></video>')
-
-# %% ../nbs/00_core.ipynb #9bbe6788
-def scene_cut(before:np.ndarray, # (H,W,3) u8, a frame
-              after:np.ndarray, # (H,W,3) u8, the next one
-              limit:float=15., # mean difference of the thumbnails, in levels of 0-255
-             ) -> bool: # True if a new shot begins
-    "Do two neighbouring frames belong to different shots? Compares thumbnails of 32×32 pixels."
-    import cv2
-    a, b = (cv2.resize(f, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32) for f in (before, after))
-    return bool(np.abs(a - b).mean() > limit)
