@@ -361,12 +361,12 @@ def face_masks(landmarks:np.ndarray, # (N,68,2) points in crops
               ) -> tuple[np.ndarray, np.ndarray]: # (N,1,S,S) bool each, all False where there is no face
     "The lower face with room below the chin, to paste; and its skin without the mouth, to compare colours."
     import cv2
-    q = _points(landmarks); jaw = q[:, 2:15]; drop = np.cos(np.linspace(-np.pi/2, np.pi/2, 13))*size # 0 at the ears, 1 at the chin
+    q = _points(landmarks); jaw = q[:, 2:15].copy(); jaw[..., 0] = .88*jaw[..., 0] + .12*q[:, 30:31, 0]; drop = np.cos(np.linspace(-np.pi/2, np.pi/2, 13))*size # 0 at the ears, 1 at the chin
     ends, round_ = jaw[:, [-1, 0]]*[1, 0], cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2*int(.07*size) + 1,)*2)
     def outline(k, down): return _polygon(np.r_[jaw[k] + np.c_[0*drop, down*drop], ends[k]], size)
     def mouth(k):
         hull = cv2.convexHull(np.r_[q[k, 48:60], q[k, 48:60] + [0, .06*size]].astype(np.float32))[:, 0]
         return cv2.dilate(_polygon(hull, size).astype(np.uint8), round_).astype(bool)
     masks, ok = np.zeros((2, len(q), 1, size, size), bool), np.isfinite(q).all((1, 2))
-    for k in np.flatnonzero(ok): masks[:, k, 0] = outline(k, .08), outline(k, -.02) & ~mouth(k)
+    for k in np.flatnonzero(ok): masks[:, k, 0] = outline(k, .05), outline(k, -.02) & ~mouth(k)
     return masks[0], masks[1]
