@@ -20,27 +20,30 @@ RATE, HOP, WINDOW, BANDS = 16000, 320, 800, 80 # Hz, samples (50 features a seco
 # %% ../nbs/06_audio.ipynb #cell012
 def _checked(x:np.ndarray, name) -> np.ndarray:
     "`(T,)` finite samples, or a `DitHeadError` that says what else they are."
-    x = np.asarray(x, dtype=np.float32)
+    x = np.asarray(x)
+    if x.dtype.kind != 'f': raise DitHeadError(f'{name}: samples of type {x.dtype}; expected floats in [-1,1]. Divide whole numbers by their largest.')
     if x.ndim != 1 or not len(x): raise DitHeadError(f'{name}: samples of shape {x.shape}; expected (T,) with T > 0, mono at {RATE} Hz.')
     bad = len(x) - int(np.isfinite(x).sum())
     if bad: raise DitHeadError(f'{name}: {bad} of {len(x)} samples are NaN or infinite; expected finite numbers. Convert the file again.')
-    return x
+    return x.astype(np.float32, copy=False)
 
 def _ffmpeg(path:Path) -> tuple: # samples, what ffmpeg complained about, its exit code
     "Decode the first sound track of a file to mono f32 at 16 kHz."
     import imageio_ffmpeg
+    mix = 'aformat=sample_fmts=flt:channel_layouts=stereo|mono,aresample=ochl=mono:rematrix_maxval=1' # 5.1 by way of stereo: its centre stays loud
     r = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-nostdin', '-i', str(path), '-map', '0:a:0', '-af',
-                        'aresample=async=1:first_pts=0', '-ac', '1', '-ar', str(RATE), '-f', 'f32le', '-'], capture_output=True)
+                        f'aresample=async=1:first_pts=0,{mix}', '-ac', '1', '-ar', str(RATE), '-f', 'f32le', '-'], capture_output=True)
     return np.frombuffer(r.stdout, '<f4').copy(), r.stderr.decode(errors='replace').strip(), r.returncode
 
 # %% ../nbs/06_audio.ipynb #cell013
 def load_audio(path:str|Path, # any sound or video file that ffmpeg reads
               ) -> np.ndarray: # (T,) f32 mono samples at 16 kHz, in [-1,1] unless the file is louder
-    "The sound of a file as the encoders want it; sample 0 is the clip's time 0. Raises `DitHeadError`: no file, no sound, 0 samples, NaN."
+    "The sound of a file as the encoders want it; sample 0 is the clip's time 0. Raises `DitHeadError`: no file, no sound, 0 samples, NaN, broken off."
     if not Path(path).is_file(): raise DitHeadError(f'{path}: no such file. Check the path.')
     x, err, code = _ffmpeg(path)
     if 'matches no streams' in err: raise DitHeadError(f'{path}: no sound track; expected a file with sound. Check it with ffprobe.')
     if code and not len(x): raise DitHeadError(f'{path}: ffmpeg cannot read it ({(err or "no message").splitlines()[-1]}). Expected a sound or video file.')
+    if 'partial file' in err: raise DitHeadError(f'{path}: breaks off after {len(x)/RATE:.1f} s of sound; expected a whole file. Copy it again, or cut it there with ffmpeg.')
     if not len(x): raise DitHeadError(f'{path}: 0 audio samples; expected a file with sound. Check it with ffprobe.')
     return _checked(x, path)
 
@@ -71,54 +74,128 @@ def log_mel(samples:np.ndarray, # (T,) f32 at 16 kHz
 
 # %% ../nbs/06_audio.ipynb #cell035
 class AudioEncoder:
-    "Sound to features at 50 Hz, feature `i` centred on `i/50` s: `'mel'`, or any Wav2Vec2, HuBERT, WavLM or Whisper folder or hub name."
+    "Sound to features at 50 Hz, feature `i` centred on `i/50` s: `'mel'`, or any Wav2Vec2, HuBERT, WavLM or Whisper folder or hub name. Raises `DitHeadError`."
     def __init__(self, name:str|Path='mel', # 'mel', a Hugging Face hub id, or a local folder
                  device='cpu', # where a network runs; 'mel' is always on the CPU
-                 chunk:float=20., # seconds that a network hears at once
-                 overlap:float=2., # seconds of context on each side of a chunk
+                 chunk:float=20., # seconds computed at once: less needs less memory
+                 overlap:float=math.inf, # seconds that attention hears on each side of a chunk; inf: all. Whisper: at most (30-chunk)/2
                 ):
-        self.name, self.device, self.chunk, self.overlap, self.net = str(name), device, chunk, overlap, None
-        self.dim = BANDS if self.name == 'mel' else self._load()
+        if not (chunk >= .02 and overlap >= 0): raise DitHeadError(f'chunks of {chunk} s with {overlap} s around; expected at least 0.02 and 0.')
+        self.name, self.dim, self.run = str(name), BANDS, log_mel
+        if self.name != 'mel': self.dim, self.run = _load(self.name, device, chunk, overlap)
 
     def __repr__(self): return f'AudioEncoder({self.name!r}, dim={self.dim})'
 
-    @torch.inference_mode()
-    def _run(self, x:np.ndarray) -> torch.Tensor:
-        "Features of all samples `x`, chunk by chunk."
-        if not self.whisper and self.extractor.do_normalize: x = (x - x.mean())/np.sqrt(x.var() + 1e-7)
-        n, side, step = -(-len(x)//HOP), round(self.overlap*50), round(self.chunk*50)
-        return torch.cat([self._chunk(x, a, min(a+step, n), side, n) for a in range(0, n, step)])
-
-    def _chunk(self, x, a, b, side, n) -> torch.Tensor:
-        "Features a...b of n, heard with `side` features of context on each side."
-        lo, hi = max(0, a-side), min(n, b+side)
-        left, right = (0, 0) if self.whisper else (200, 200-HOP) # 400 samples are heard for one feature: centre them
-        start, stop = lo*HOP - left, hi*HOP + right
-        part = np.pad(x[max(0, start):stop], (max(0, -start), max(0, stop-len(x))))
-        x = self.extractor(part, sampling_rate=RATE, return_tensors='pt').input_features if self.whisper else torch.from_numpy(part)[None]
-        return self.net(x.to(self.device)).last_hidden_state[0, a-lo:b-lo].float().cpu()
-
+    @torch.no_grad()
     def __call__(self, samples:np.ndarray, # (T,) f32 at 16 kHz
                 ) -> torch.Tensor: # (ceil(T/320), dim) f32 on the CPU
         "Features of a whole recording. Raises `DitHeadError` for no samples, or NaN."
-        x = _checked(samples, self.name)
-        return (log_mel(x) if self.net is None else self._run(x)).clone()
+        return self.run(_checked(samples, self.name)).cpu()
 
 # %% ../nbs/06_audio.ipynb #cell037
-def _load(self:AudioEncoder) -> int: # width of the features
+def _load(name:str, device, chunk:float, overlap:float) -> tuple: # width of the features, samples -> features
     "Load a network and the extractor that says how it wants its samples."
     from transformers import AutoFeatureExtractor, AutoModel
-    try: net, self.extractor = AutoModel.from_pretrained(self.name), AutoFeatureExtractor.from_pretrained(self.name)
+    try: net, extractor = AutoModel.from_pretrained(name), AutoFeatureExtractor.from_pretrained(name)
     except (OSError, ValueError) as e:
-        raise DitHeadError(f"{self.name}: cannot load this speech encoder ({str(e).splitlines()[0]}). Use 'mel', a local folder, or go online.") from None
-    self.whisper = net.config.model_type == 'whisper'
-    self.net = (net.get_encoder() if self.whisper else net).eval().requires_grad_(False).to(self.device)
-    hop = HOP if self.whisper else math.prod(getattr(net.config, 'conv_stride', [0]))
-    if hop != HOP: raise DitHeadError(f'{self.name}: one feature per {hop} samples; expected {HOP} (50 Hz). Use a Wav2Vec2, HuBERT, WavLM or Whisper model.')
-    if self.whisper and self.chunk + 2*self.overlap > 30: raise DitHeadError(f'{self.name}: chunks of {self.chunk} + 2 × {self.overlap} s; Whisper hears at most 30 s.')
-    return net.config.hidden_size
+        raise DitHeadError(f"{name}: cannot load this speech encoder ({str(e).splitlines()[0]}). Use 'mel', a local folder, or go online.") from None
+    c, net = net.config, net.float().eval().requires_grad_(False)
+    if c.model_type == 'whisper':
+        if chunk > 30: raise DitHeadError(f'{name}: chunks of {chunk} s; Whisper hears at most 30 s.')
+        return c.hidden_size, _Whisper(net.get_encoder().to(device), extractor, round(chunk*50), round(min(overlap, (30-chunk)/2)*50))
+    if c.model_type not in ('wav2vec2', 'hubert', 'wavlm') or math.prod(c.conv_stride) != HOP or getattr(c, 'adapter_attn_dim', None):
+        raise DitHeadError(f'{name}: {c.model_type} with strides {getattr(c, "conv_stride", None)}; expected Wav2Vec2, HuBERT or WavLM without adapters, one feature per {HOP} samples, or Whisper.')
+    return c.hidden_size, _Wav2Vec2(net.to(device), extractor.do_normalize, round(chunk*50), overlap*50)
 
-AudioEncoder._load = _load
+def _along(n:int, step:int, f) -> torch.Tensor: # (n,D)
+    "Features 0...n in one tensor, `step` at a time: `f(a, b)` gives features a...b."
+    out = None
+    for a in range(0, n, step):
+        y = f(a, min(a+step, n))
+        if out is None: out = y.new_empty(n, y.shape[-1])
+        out[a:a+len(y)] = y
+    return out
+
+class _Whisper:
+    "Whisper's encoder: chunks of `step` features with `side` more around them, 30 s at most."
+    def __init__(self, net, extractor, step, side): self.net, self.extractor, self.step, self.side = net, extractor, step, side
+
+    def __call__(self, x):
+        n = -(-len(x)//HOP); return _along(n, self.step, lambda a, b: self._chunk(x, max(0, a-self.side), a, b, min(n, b+self.side)))
+
+    def _chunk(self, x, lo, a, b, hi):
+        mel = self.extractor(x[lo*HOP:hi*HOP], sampling_rate=RATE, return_tensors='pt').input_features
+        return self.net(mel.to(self.net.device)).last_hidden_state[0, a-lo:b-lo]
+
+# %% ../nbs/06_audio.ipynb #audio01
+def _settle(first:torch.nn.Module, # the first layer: convolution, norm
+            x:torch.Tensor, # (T,) all samples
+           ) -> None:
+    "Give the first layer's norm the mean and variance over the whole recording: $E = w·m$, $Var = w^T C w$."
+    (k,), (stride,) = first.conv.kernel_size, first.conv.stride
+    total, square, s = 0, 0, x.unfold(0, k, stride) # (windows, k)
+    for p in s.split(2**18): p = p.double(); total, square = total + p.sum(0), square + p.T@p
+    m = total/len(s); C, w = square/len(s) - m.outer(m), first.conv.weight[:, 0].cpu().double() # (channels, k)
+    offset = 0 if first.conv.bias is None else first.conv.bias.cpu()
+    first.layer_norm.running_mean.copy_(w@m + offset); first.layer_norm.running_var.copy_(((w@C)*w).sum(1))
+
+# %% ../nbs/06_audio.ipynb #audio05
+class _Wav2Vec2:
+    "Wav2Vec2, HuBERT or WavLM in pieces of `step` features that together give what the whole recording at once would."
+    def __init__(self, net, normalize, step, side):
+        self.net, self.normalize, self.step, self.side, self.first = net, normalize, step, side, net.feature_extractor.conv_layers[0]
+        g = self.first.layer_norm; self.group = isinstance(g, torch.nn.GroupNorm) # one group per channel, over all time
+        if self.group: # a batch norm with given statistics is the same line of arithmetic
+            self.first.layer_norm = torch.nn.BatchNorm1d(g.num_channels, g.eps, device=g.weight.device).eval().requires_grad_(False)
+            self.first.layer_norm.load_state_dict(g.state_dict(), strict=False)
+
+    def __call__(self, x):
+        h = self._convolve(x); c = self.net.config
+        h = _along(len(h), self.step, lambda a, b, h=h: self._place(h, a, b))
+        for layer in self.net.encoder.layers: self._layer(layer, h)
+        return self.net.encoder.layer_norm(h) if c.do_stable_layer_norm else h
+
+    def _convolve(self, x):
+        "Convolutions: each feature hears its own 400 samples, and the mean and variance of all."
+        n = -(-len(x)//HOP); y = np.pad(x, (200, HOP))[:n*HOP+80] # a feature's 400 samples start 200 before its centre
+        if self.normalize: speech = y[200:200+len(x)]; speech -= x.mean(); speech /= np.sqrt(x.var() + 1e-7)
+        y = torch.from_numpy(y)
+        if self.group: _settle(self.first, y)
+        return _along(n, self.step, lambda a, b: self._project(self.net.feature_extractor(y[None, a*HOP:b*HOP+80].to(self.net.device)).transpose(1, 2)))
+
+    def _project(self, z):
+        z = self.net.feature_projection(z); return (z if torch.is_tensor(z) else z[0])[0] # HuBERT's gives no pair
+
+    def _place(self, h, a, b):
+        "Positions: a convolution over 128 features, so it needs neighbours."
+        net = self.net.encoder; side = net.pos_conv_embed.conv.kernel_size[0]; lo = max(0, a-side)
+        z = h[a:b] + net.pos_conv_embed(h[None, lo:b+side])[0, a-lo:b-lo]
+        return z if self.net.config.do_stable_layer_norm else net.layer_norm(z)
+
+# %% ../nbs/06_audio.ipynb #audio07
+def _layer(self, layer, h):
+    "One transformer layer, in place: keys and values of the whole recording first, then the queries in pieces."
+    att, stable, n = layer.attention, self.net.config.do_stable_layer_norm, len(h)
+    heads = lambda x: x.unflatten(-1, (att.num_heads, -1)).transpose(0, 1)[None] # (n,D) -> (1,heads,n,D/heads)
+    heard = lambda a, b: layer.layer_norm(h[a:b]) if stable else h[a:b]
+    k, v = (heads(_along(n, self.step, lambda a, b: proj(heard(a, b)))) for proj in (att.k_proj, att.v_proj))
+    wavlm = hasattr(att, 'gru_rel_pos_linear'); step = min(self.step, 2**20//n + 1) if wavlm else self.step # WavLM's bias is a matrix
+    for a in range(0, n, step):
+        b = min(a+step, n); lo, hi = int(max(0, a-self.side)), int(min(n, b+self.side)); x = heard(a, b)
+        bias = self._bias(att, heads(x), torch.arange(lo, hi)[None] - torch.arange(a, b)[:, None]) if wavlm else None
+        y = torch.nn.functional.scaled_dot_product_attention(heads(att.q_proj(x)), k[:, :, lo:hi], v[:, :, lo:hi], bias)
+        y = h[a:b] + att.out_proj(y[0].transpose(0, 1).flatten(1))
+        if not stable: y = layer.layer_norm(y)
+        h[a:b] = y + layer.feed_forward(layer.final_layer_norm(y)) if stable else layer.final_layer_norm(y + layer.feed_forward(y))
+
+def _bias(self, att, x, distance):
+    "WavLM's gated bias for the distances between queries and keys; its table is in the first layer."
+    first = self.net.encoder.layers[0].attention
+    table = first.rel_attn_embed(first._relative_positions_bucket(distance.to(x.device))).permute(2, 0, 1)
+    a, b = torch.sigmoid(att.gru_rel_pos_linear(x).unflatten(-1, (2, 4)).sum(-1)).chunk(2, -1)
+    return (a*(b*att.gru_rel_pos_const - 1) + 2)*table
+
+_Wav2Vec2._layer, _Wav2Vec2._bias = _layer, _bias
 
 # %% ../nbs/06_audio.ipynb #cell049
 def audio_windows(features:torch.Tensor, # (F,D) at 50 Hz, feature i at i/50 s
