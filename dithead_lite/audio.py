@@ -27,24 +27,26 @@ def _checked(x:np.ndarray, name) -> np.ndarray:
     if bad: raise DitHeadError(f'{name}: {bad} of {len(x)} samples are NaN or infinite; expected finite numbers. Convert the file again.')
     return x.astype(np.float32, copy=False)
 
-def _ffmpeg(path:Path) -> tuple: # samples, what ffmpeg complained about, its exit code
-    "Decode the first sound track of a file to mono f32 at 16 kHz."
+def _ffmpeg(path:Path, limit:float|None) -> tuple: # samples, what ffmpeg complained about, its exit code
+    "Decode the first sound track of a file, a second beyond `limit` at most, to mono f32 at 16 kHz."
     import imageio_ffmpeg
     mix = 'aformat=sample_fmts=flt:channel_layouts=stereo|mono,aresample=ochl=mono:rematrix_maxval=1' # 5.1 by way of stereo: its centre stays loud
     r = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-nostdin', '-i', str(path), '-map', '0:a:0', '-af',
-                        f'aresample=async=1:first_pts=0,{mix}', '-ac', '1', '-ar', str(RATE), '-f', 'f32le', '-'], capture_output=True)
+                        f'aresample=async=1:first_pts=0,{mix}', '-ac', '1', '-ar', str(RATE), '-f', 'f32le', *(['-t', str(limit+1)] if limit else []), '-'], capture_output=True)
     return np.frombuffer(r.stdout, '<f4').copy(), r.stderr.decode(errors='replace').strip(), r.returncode
 
 # %% ../nbs/06_audio.ipynb #cell013
 def load_audio(path:str|Path, # any sound or video file that ffmpeg reads
+               limit:float|None=None, # s; a longer recording is refused before it fills the memory
               ) -> np.ndarray: # (T,) f32 mono samples at 16 kHz, in [-1,1] unless the file is louder
     "The sound of a file as the encoders want it; sample 0 is the clip's time 0. Raises `DitHeadError`: no file, no sound, 0 samples, NaN, broken off."
     if not Path(path).is_file(): raise DitHeadError(f'{path}: no such file. Check the path.')
-    x, err, code = _ffmpeg(path)
+    x, err, code = _ffmpeg(path, limit)
     if 'matches no streams' in err: raise DitHeadError(f'{path}: no sound track; expected a file with sound. Check it with ffprobe.')
     if code and not len(x): raise DitHeadError(f'{path}: ffmpeg cannot read it ({(err or "no message").splitlines()[-1]}). Expected a sound or video file.')
     if 'partial file' in err: raise DitHeadError(f'{path}: breaks off after {len(x)/RATE:.1f} s of sound; expected a whole file. Copy it again, or cut it there with ffmpeg.')
     if not len(x): raise DitHeadError(f'{path}: 0 audio samples; expected a file with sound. Check it with ffprobe.')
+    if limit and len(x) > limit*RATE: raise DitHeadError(f'{path}: more than {limit} s of sound; expected at most that. Cut it into parts.')
     return _checked(x, path)
 
 # %% ../nbs/06_audio.ipynb #cell022
