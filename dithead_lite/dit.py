@@ -19,12 +19,11 @@ from .core import DitHeadError, atomic_path
 
 # %% ../nbs/05_dit.ipynb #cell019
 class Attention(nn.Module):
-    "Multi-head attention: of the tokens to themselves, or to the keys and values that `keys` made of other tokens. Vaswani et al. 2017, eq. 1."
+    "Multi-head attention: of the tokens to themselves, or to the keys and values of other tokens. Vaswani et al. 2017, eq. 1."
     def __init__(self, width:int, # channels per token
                  heads:int, # heads of width/heads channels each
                 ):
         super().__init__()
-        if width % heads: raise DitHeadError(f'width {width} is not a multiple of {heads} heads.')
         self.heads = heads
         self.qkv, self.out = nn.Linear(width, 3*width), nn.Linear(width, width)
 
@@ -41,10 +40,22 @@ class Attention(nn.Module):
         w = context.shape[-1]; return self.split(F.linear(context, self.qkv.weight[w:], self.qkv.bias[w:]), 2)
 
     def forward(self, x:torch.Tensor, # (B,N,W) tokens that ask
-                kv:tuple|None=None, # keys and values; None: of the tokens themselves
+                kv:tuple|None=None, # of `keys`, or of `absorb`; None: of the tokens themselves
                ) -> torch.Tensor: # (B,N,W)
+        if kv is not None and len(kv) == 3: return self.shares(x, kv).transpose(1, 2).flatten(2) @ kv[2].flatten(1, 2)
         q, k, v = self.split(self.qkv(x), 3) if kv is None else (self.query(x), *kv)
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def absorb(self, kv:tuple) -> tuple:
+        "Keys and values `(B,heads,T,W)` that hold the query's and the output's matrices (and the queries' bias in between, `(B,heads,T,1)`)."
+        (k, v), H, d = kv, self.heads, kv[0].shape[-1]; wq, bq = (p[:H*d].unflatten(0, (H, d)) for p in (self.qkv.weight, self.qkv.bias))
+        return k @ wq/d**.5, k @ bq[..., None]/d**.5, v @ self.out.weight.T.unflatten(0, (H, d)) + self.out.bias/H
+
+    def shares(self, x:torch.Tensor, kv:tuple) -> torch.Tensor:
+        "The attention weights `(B,heads,N,T)`: who listens to what."
+        if len(kv) == 2: return (self.query(x) @ kv[0].mT/kv[0].shape[-1]**.5).softmax(-1)
+        k, b = (a.flatten(1, 2).mT for a in kv[:2])
+        return torch.baddbmm(b, x, k).unflatten(-1, (self.heads, -1)).softmax(-1).transpose(1, 2)
 
 # %% ../nbs/05_dit.ipynb #cell025
 def sincos_positions(side:int, # tokens per row and column
@@ -97,10 +108,11 @@ class DiTConfig:
         return 3*P*W + W + sound + 256*W + W + W*W + W + 2*W + L*block + norm + ada*(2*W*W + 2*W) + W*P + P
 
     def gflops(self) -> float:
-        "Multiply-adds of one call for one picture with prepared conditions, in units of 10⁹, by formula."
-        W, N, P, T = self.width, self.n_tokens, self.channels*self.patch**2, self.audio_tokens + (self.time == 'cross')
-        block = 4*N*W*W + 2*N*N*W + 2*N*W*W + 2*N*T*W + 8*N*W*W + (6 if self.time == 'adaln' else 2)*W*W
-        return (2*N*P*W + 256*W + W*W + self.depth*block + (self.time == 'adaln')*2*W*W)/1e9
+        "Multiply-adds, in 10⁹, of one call for one picture with prepared conditions, by formula; a multiply-add counts as one, as in DiT's paper."
+        W, N, P, ada = self.width, self.n_tokens, self.channels*self.patch**2, self.time == 'adaln'
+        keys = self.heads*(self.audio_tokens + (not ada)) # of all heads
+        block = 4*N*W*W + 2*N*N*W + 2*N*keys*W + 8*N*W*W + (6*W*W if ada else 4*W*W + W)
+        return (2*N*P*W + 256*W + W*W + self.depth*block + ada*2*W*W)/1e9
 
 DiT_T_2  = partial(DiTConfig, patch=2, width=192, depth=6, heads=6)
 DiT_S_2  = partial(DiTConfig, patch=2, width=384, depth=12, heads=6)
@@ -138,17 +150,23 @@ class DiTBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(W, 4*W), nn.GELU(approximate='tanh'), nn.Linear(4*W, W))
         self.ada = nn.Linear(W, 6*W) if ada else None
 
+    def clock(self, time:torch.Tensor, # (B,W) time embedding
+              absorb:bool, # for keys and values of `absorb`
+             ) -> tuple:
+        "What the block needs of the time step: key and value of one more token, or six modulations."
+        if self.ada is not None: return self.ada(F.silu(time))[:, None].chunk(6, -1)
+        kv = self.cross_attn.keys(time[:, None]); return self.cross_attn.absorb(kv) if absorb else kv
+
     def forward(self, x:torch.Tensor, # (B,N,W) picture tokens
                 kv:tuple, # keys and values of the sound tokens
-                time:torch.Tensor, # (B,W) time embedding
+                time:tuple, # what `clock` says
                ) -> torch.Tensor: # (B,N,W)
         if self.ada is None:
-            k, v = self.cross_attn.keys(time[:, None]) # the time step is one more token to listen to
-            kv = torch.cat([kv[0], k], 2), torch.cat([kv[1], v], 2)
+            kv = tuple(torch.cat(a, 2) for a in zip(kv, time))
             x = x + self.self_attn(self.norm1(x))
             x = x + self.cross_attn(self.norm2(x), kv)
             return x + self.mlp(self.norm3(x))
-        a1, b1, g1, a2, b2, g2 = self.ada(F.silu(time))[:, None].chunk(6, -1)
+        a1, b1, g1, a2, b2, g2 = time
         x = x + g1*self.self_attn(self.norm1(x)*(1+a1) + b1)
         x = x + self.cross_attn(self.norm2(x), kv)
         return x + g2*self.mlp(self.norm3(x)*(1+a2) + b2)
@@ -158,7 +176,15 @@ class DiTBlock(nn.Module):
 class Conditions:
     "What does not change with the time step: made once by `DiTHead.prepare`, used at every step."
     tokens:torch.Tensor # (B,N,W) embedded masked and reference latents, plus positions
-    kv:list             # per block: keys and values (B,heads,T,W/heads) of the sound
+    kv:list             # per block: keys and values of the sound
+    times:torch.Tensor|None=None # (S,) the time steps that were prepared, if any
+    clocks:list|None=None        # per block, and for the output: what it needs of each of them
+
+    def clock(self, t:torch.Tensor) -> list: # (B,) time steps
+        "The prepared parts of `t`. Raises `DitHeadError` for a step that was not prepared."
+        same = t[:, None] == self.times
+        if not torch.compiler.is_compiling() and not same.any(1).all(): raise DitHeadError(f'time steps {t.tolist()}; prepared were {self.times.tolist()}. Name all of them to prepare.')
+        i = same.int().argmax(1); return [tuple(a[i] for a in part) for part in self.clocks]
 
 class DiTHead(nn.Module):
     "The denoiser of DiT-Head (arXiv 2312.06400): noisy, masked and reference latents ask, sound and time answer."
@@ -185,17 +211,26 @@ class DiTHead(nn.Module):
     def _check(self, name, x, shape) -> None:
         if tuple(x.shape[1:]) != shape: raise DitHeadError(f'{name} of shape {tuple(x.shape)}; expected {("B", *shape)}'.replace("'", '') + ' by the DiTConfig.')
 
-    def prepare(self, masked:torch.Tensor, # (B,C,h,w) latents of the frame with its mouth hidden
-                reference:torch.Tensor, # (B,C,h,w) latents of another frame of the person
-                audio:torch.Tensor, # (B,T,D) windows of sound
-                drop_audio:torch.Tensor|None=None, # (B,) bool: hear nothing (classifier-free guidance)
-               ) -> Conditions:
-        "All that does not depend on the time step. Raises `DitHeadError` for wrong shapes."
+    def _known(self, masked, reference, audio, drop_audio) -> Conditions:
         c = self.cfg; latent = (c.channels, c.size, c.size)
         for n, v, shape in (('masked', masked, latent), ('reference', reference, latent), ('audio', audio, (c.audio_tokens, c.audio_dim))): self._check(n, v, shape)
         sound = self.audio(audio, drop_audio)
         known = self.embed_known(torch.cat([masked, reference], 1)).flatten(2).transpose(1, 2)
         return Conditions(known + self.pos, [b.cross_attn.keys(sound) for b in self.blocks])
+
+    def _clocks(self, t, absorb) -> list: # what each block, and the output, need of the time steps
+        time = self.time_norm(self.time(time_embedding(t).to(self.pos.dtype)))
+        return [*(b.clock(time, absorb) for b in self.blocks), () if self.ada is None else self.ada(F.silu(time))[:, None].chunk(2, -1)]
+
+    def prepare(self, masked:torch.Tensor, # (B,C,h,w) latents of the frame with its mouth hidden
+                reference:torch.Tensor, # (B,C,h,w) latents of another frame of the person
+                audio:torch.Tensor, # (B,T,D) windows of sound
+                drop_audio:torch.Tensor|None=None, # (B,) bool: hear nothing (classifier-free guidance)
+                times:torch.Tensor|None=None, # (S,) the time steps to come, where they are known
+               ) -> Conditions:
+        "All that does not depend on the noisy latents. Raises `DitHeadError` for wrong shapes."
+        c = self._known(masked, reference, audio, drop_audio); kv = [b.cross_attn.absorb(a) for b, a in zip(self.blocks, c.kv)]
+        return Conditions(c.tokens, kv, times, None if times is None else self._clocks(times, True))
 
     def forward(self, x:torch.Tensor, # (B,C,h,w) noisy latents
                 t:torch.Tensor, # (B,) time steps
@@ -204,14 +239,14 @@ class DiTHead(nn.Module):
                 cond:Conditions|None=None, # or what `prepare` made of them
                ) -> torch.Tensor: # (B,C,h,w) predicted noise (or velocity)
         c = self.cfg; self._check('x', x, (c.channels, c.size, c.size))
-        cond = self.prepare(masked, reference, audio, drop_audio) if cond is None else cond
+        absorb = cond is not None; cond = cond if absorb else self._known(masked, reference, audio, drop_audio)
         h = self.embed_noisy(x).flatten(2).transpose(1, 2) + cond.tokens
-        time = self.time_norm(self.time(time_embedding(t).to(h.dtype)))
-        for block, kv in zip(self.blocks, cond.kv): h = block(h, kv, time)
-        return self._picture(self.norm(h), time)
+        *clocks, last = self._clocks(t, absorb) if cond.times is None else cond.clock(t)
+        for block, kv, time in zip(self.blocks, cond.kv, clocks): h = block(h, kv, time)
+        return self._picture(self.norm(h), last)
 
     def _picture(self, h, time) -> torch.Tensor: # tokens (B,N,W) to latents (B,C,h,w)
-        if self.ada is not None: a, b = self.ada(F.silu(time))[:, None].chunk(2, -1); h = h*(1+a) + b
+        if time: h = h*(1+time[0]) + time[1]
         side = self.cfg.size//self.cfg.patch
         h = self.head(h).unflatten(1, (side, side)).unflatten(-1, (self.cfg.patch, self.cfg.patch, -1))
         return h.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
@@ -248,9 +283,7 @@ def record_attention(model:DiTHead, # the model to watch
                     ) -> Iterator[dict]: # layer -> list of (B,heads,N,T) f32 maps, one per call
     "Collect the cross-attention weights `softmax(q kᵀ/√d)`; the last column is the time token where time is a token. Off, it costs nothing."
     maps, hooks = {}, []
-    def keep(attn, args, out, i):
-        x, (k, v) = args; q = attn.query(x)
-        maps.setdefault(i, []).append((q @ k.mT/k.shape[-1]**.5).softmax(-1).detach().float().cpu())
+    def keep(attn, args, out, i): maps.setdefault(i, []).append(attn.shares(*args).detach().float().cpu())
     for i in range(len(model.blocks)) if layers is None else layers:
         hooks.append(model.blocks[i].cross_attn.register_forward_hook(partial(keep, i=i)))
     try: yield maps
