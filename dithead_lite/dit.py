@@ -26,31 +26,26 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv, self.out = nn.Linear(width, 3*width), nn.Linear(width, width)
-
     def split(self, x:torch.Tensor, parts:int) -> tuple:
         "`(B,N,parts*W)` as `parts` tensors `(B,heads,N,W/heads)`."
         return x.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-
     def query(self, x:torch.Tensor) -> torch.Tensor:
         "Queries `(B,heads,N,W/heads)` of tokens `(B,N,W)`."
         w = x.shape[-1]; return self.split(F.linear(x, self.qkv.weight[:w], self.qkv.bias[:w]), 1)[0]
-
-    def keys(self, context:torch.Tensor) -> tuple:
-        "Keys and values `(B,heads,T,W/heads)` of other tokens `(B,T,W)`."
-        w = context.shape[-1]; return self.split(F.linear(context, self.qkv.weight[w:], self.qkv.bias[w:]), 2)
-
+    def keys(self, context:torch.Tensor, absorb:bool=False) -> tuple:
+        "Keys and values `(B,heads,T,W/heads)` of other tokens `(B,T,W)`; with `absorb`, what it makes of them."
+        w = context.shape[-1]; kv = self.split(F.linear(context, self.qkv.weight[w:], self.qkv.bias[w:]), 2)
+        return self.absorb(kv) if absorb else kv
     def forward(self, x:torch.Tensor, # (B,N,W) tokens that ask
                 kv:tuple|None=None, # of `keys`, or of `absorb`; None: of the tokens themselves
                ) -> torch.Tensor: # (B,N,W)
         if kv is not None and len(kv) == 3: return self.shares(x, kv).transpose(1, 2).flatten(2) @ kv[2].flatten(1, 2)
         q, k, v = self.split(self.qkv(x), 3) if kv is None else (self.query(x), *kv)
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
     def absorb(self, kv:tuple) -> tuple:
         "Keys and values `(B,heads,T,W)` that hold the query's and the output's matrices (and the queries' bias in between, `(B,heads,T,1)`)."
         (k, v), H, d = kv, self.heads, kv[0].shape[-1]; wq, bq = (p[:H*d].unflatten(0, (H, d)) for p in (self.qkv.weight, self.qkv.bias))
         return k @ wq/d**.5, k @ bq[..., None]/d**.5, v @ self.out.weight.T.unflatten(0, (H, d)) + self.out.bias/H
-
     def shares(self, x:torch.Tensor, kv:tuple) -> torch.Tensor:
         "The attention weights `(B,heads,N,T)`: who listens to what."
         if len(kv) == 2: return (self.query(x) @ kv[0].mT/kv[0].shape[-1]**.5).softmax(-1)
@@ -88,17 +83,14 @@ class DiTConfig:
     audio_tokens:int=11 # steps per window
     mouth_dim:int=40    # numbers that `mouth` predicts from sound alone
     time:str='cross'    # 'cross': the time step is a token beside the sound (the paper); 'adaln': adaLN-Zero
-
     def __post_init__(self):
         if self.time not in ('cross', 'adaln'): raise DitHeadError(f"time={self.time!r}; expected 'cross' or 'adaln'.")
         if self.size % self.patch: raise DitHeadError(f'latents of side {self.size} cannot be cut into patches of {self.patch}.')
         if self.width % self.heads or self.width % 4: raise DitHeadError(f'width {self.width}: expected a multiple of {self.heads} heads and of 4.')
-
     @property
     def n_tokens(self) -> int:
         "Picture tokens."
         return (self.size//self.patch)**2
-
     def n_params(self) -> int:
         "Number of learned numbers, by formula."
         W, L, P, T, D = self.width, self.depth, self.channels*self.patch**2, self.audio_tokens, self.audio_dim
@@ -106,7 +98,6 @@ class DiTConfig:
         sound = D*W + W + 2*T*W + 2*T*W*W + W + T*W + 2*W + W*self.mouth_dim + self.mouth_dim
         block = 8*W*W + 8*W + 8*W*W + 5*W + 2*W + 2*norm + ada*(6*W*W + 6*W)
         return 3*P*W + W + sound + 256*W + W + W*W + W + 2*W + L*block + norm + ada*(2*W*W + 2*W) + W*P + P
-
     def gflops(self) -> float:
         "Multiply-adds, in 10⁹, of one call for one picture with prepared conditions, by formula; a multiply-add counts as one, as in DiT's paper."
         W, N, P, ada = self.width, self.n_tokens, self.channels*self.patch**2, self.time == 'adaln'
@@ -131,7 +122,6 @@ class AudioProjector(nn.Module):
         self.mix = nn.Sequential(nn.Linear(T*W, W), nn.GELU(approximate='tanh'), nn.Linear(W, T*W))
         self.norm, self.mouth = nn.LayerNorm(W), nn.Linear(W, cfg.mouth_dim)
         self.null = nn.Parameter(torch.randn(T, W)*.02) # what the network hears when the sound is dropped
-
     def forward(self, audio:torch.Tensor, # (B,T,D) windows
                 drop:torch.Tensor|None=None, # (B,) bool: replace the sound by the learned null tokens
                ) -> torch.Tensor: # (B,T,W)
@@ -149,14 +139,12 @@ class DiTBlock(nn.Module):
         self.self_attn, self.cross_attn = Attention(W, cfg.heads), Attention(W, cfg.heads)
         self.mlp = nn.Sequential(nn.Linear(W, 4*W), nn.GELU(approximate='tanh'), nn.Linear(4*W, W))
         self.ada = nn.Linear(W, 6*W) if ada else None
-
     def clock(self, time:torch.Tensor, # (B,W) time embedding
               absorb:bool, # for keys and values of `absorb`
              ) -> tuple:
         "What the block needs of the time step: key and value of one more token, or six modulations."
         if self.ada is not None: return self.ada(F.silu(time))[:, None].chunk(6, -1)
-        kv = self.cross_attn.keys(time[:, None]); return self.cross_attn.absorb(kv) if absorb else kv
-
+        return self.cross_attn.keys(time[:, None], absorb)
     def forward(self, x:torch.Tensor, # (B,N,W) picture tokens
                 kv:tuple, # keys and values of the sound tokens
                 time:tuple, # what `clock` says
@@ -179,7 +167,6 @@ class Conditions:
     kv:list             # per block: keys and values of the sound
     times:torch.Tensor|None=None # (S,) the time steps that were prepared, if any
     clocks:list|None=None        # per block, and for the output: what it needs of each of them
-
     def clock(self, t:torch.Tensor) -> list: # (B,) time steps
         "The prepared parts of `t`. Raises `DitHeadError` for a step that was not prepared."
         same = t[:, None] == self.times
@@ -200,38 +187,29 @@ class DiTHead(nn.Module):
         self.norm, self.ada = nn.LayerNorm(W, elementwise_affine=not ada), nn.Linear(W, 2*W) if ada else None
         self.head = nn.Linear(W, p*p*C)
         self._init_weights()
-
     def _init_weights(self) -> None: # Xavier for the matrices; zero for the output, and for adaLN's modulations
         for m in self.modules():
             if isinstance(m, nn.Linear): nn.init.xavier_uniform_(m.weight); nn.init.zeros_(m.bias)
         for m in (self.embed_noisy, self.embed_known): nn.init.xavier_uniform_(m.weight.view(m.weight.shape[0], -1))
         for m in [self.head, self.ada, *(b.ada for b in self.blocks)]:
             if m is not None: nn.init.zeros_(m.weight)
-
     def _check(self, name, x, shape) -> None:
         if tuple(x.shape[1:]) != shape: raise DitHeadError(f'{name} of shape {tuple(x.shape)}; expected {("B", *shape)}'.replace("'", '') + ' by the DiTConfig.')
-
-    def _known(self, masked, reference, audio, drop_audio) -> Conditions:
-        c = self.cfg; latent = (c.channels, c.size, c.size)
-        for n, v, shape in (('masked', masked, latent), ('reference', reference, latent), ('audio', audio, (c.audio_tokens, c.audio_dim))): self._check(n, v, shape)
-        sound = self.audio(audio, drop_audio)
-        known = self.embed_known(torch.cat([masked, reference], 1)).flatten(2).transpose(1, 2)
-        return Conditions(known + self.pos, [b.cross_attn.keys(sound) for b in self.blocks])
-
     def _clocks(self, t, absorb) -> list: # what each block, and the output, need of the time steps
         time = self.time_norm(self.time(time_embedding(t).to(self.pos.dtype)))
         return [*(b.clock(time, absorb) for b in self.blocks), () if self.ada is None else self.ada(F.silu(time))[:, None].chunk(2, -1)]
-
     def prepare(self, masked:torch.Tensor, # (B,C,h,w) latents of the frame with its mouth hidden
                 reference:torch.Tensor, # (B,C,h,w) latents of another frame of the person
                 audio:torch.Tensor, # (B,T,D) windows of sound
                 drop_audio:torch.Tensor|None=None, # (B,) bool: hear nothing (classifier-free guidance)
                 times:torch.Tensor|None=None, # (S,) the time steps to come, where they are known
+                absorb:bool=True, # False: plain keys and values, as `forward` uses where nothing is prepared
                ) -> Conditions:
         "All that does not depend on the noisy latents. Raises `DitHeadError` for wrong shapes."
-        c = self._known(masked, reference, audio, drop_audio); kv = [b.cross_attn.absorb(a) for b, a in zip(self.blocks, c.kv)]
-        return Conditions(c.tokens, kv, times, None if times is None else self._clocks(times, True))
-
+        c = self.cfg; latent = (c.channels, c.size, c.size)
+        for n, v, shape in (('masked', masked, latent), ('reference', reference, latent), ('audio', audio, (c.audio_tokens, c.audio_dim))): self._check(n, v, shape)
+        known, sound = self.embed_known(torch.cat([masked, reference], 1)).flatten(2).transpose(1, 2), self.audio(audio, drop_audio)
+        return Conditions(known + self.pos, [b.cross_attn.keys(sound, absorb) for b in self.blocks], times, None if times is None else self._clocks(times, absorb))
     def forward(self, x:torch.Tensor, # (B,C,h,w) noisy latents
                 t:torch.Tensor, # (B,) time steps
                 masked:torch.Tensor|None=None, reference:torch.Tensor|None=None, audio:torch.Tensor|None=None, # as in `prepare`
@@ -239,30 +217,26 @@ class DiTHead(nn.Module):
                 cond:Conditions|None=None, # or what `prepare` made of them
                ) -> torch.Tensor: # (B,C,h,w) predicted noise (or velocity)
         c = self.cfg; self._check('x', x, (c.channels, c.size, c.size))
-        absorb = cond is not None; cond = cond if absorb else self._known(masked, reference, audio, drop_audio)
+        absorb = cond is not None; cond = cond if absorb else self.prepare(masked, reference, audio, drop_audio, absorb=False)
         h = self.embed_noisy(x).flatten(2).transpose(1, 2) + cond.tokens
         *clocks, last = self._clocks(t, absorb) if cond.times is None else cond.clock(t)
         for block, kv, time in zip(self.blocks, cond.kv, clocks): h = block(h, kv, time)
         return self._picture(self.norm(h), last)
-
     def _picture(self, h, time) -> torch.Tensor: # tokens (B,N,W) to latents (B,C,h,w)
         if time: h = h*(1+time[0]) + time[1]
         side = self.cfg.size//self.cfg.patch
         h = self.head(h).unflatten(1, (side, side)).unflatten(-1, (self.cfg.patch, self.cfg.patch, -1))
         return h.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
-
     def mouth(self, audio:torch.Tensor, # (B,T,D) windows of sound
              ) -> torch.Tensor: # (B,mouth_dim)
         "The mouth's shape from sound alone: linear in the mean sound token. For a warm-up and an auxiliary loss."
         return self.audio.mouth(self.audio(audio).mean(1))
-
     def save(self, folder:str|Path) -> None: # created if need be
         "Write `model.safetensors` (fp16) and `config.json`."
         from safetensors.torch import save_file
         folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder/'model.safetensors') as p: save_file({k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}, p); p.chmod(0o644) # safetensors makes it private
         with atomic_path(folder/'config.json') as p: p.write_text(json.dumps(asdict(self.cfg), indent=1))
-
     @classmethod
     def load(cls, folder:str|Path) -> 'DiTHead': # what `save` wrote
         "Read a model, in fp32, ready to use. Raises `DitHeadError` for missing files, or weights of another size."
