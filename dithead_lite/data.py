@@ -18,7 +18,7 @@ import torch
 
 from .core import DitHeadError, fast_autocast, run_cli
 from .audio import AudioEncoder, audio_windows, load_audio
-from .faces import Landmarker, align, fixed_mask, smooth, to_crop, warp_crop
+from .faces import Landmarker, align, fixed_mask, steady, to_crop, warp_crop
 from .video import chunked, probe, read_frames
 
 # %% ../nbs/09_data.ipynb #cell012
@@ -41,10 +41,10 @@ def find_landmarks(video:str|Path, # a clip
     landmarker.reset()
     parts = chunked(read_frames(video, count=count), chunk)
     points = [landmarker(np.stack(c)) for c in (progress(parts) if progress else parts)]
-    points = np.concatenate(points)
+    points = steady(np.concatenate(points), landmarker.cuts)
     if np.isnan(points[:, 0, 0]).all():
-        raise DitHeadError(f'{video}: no face found in {len(points)} frames. Choose a clip in which a face is at least 50 pixels wide and turned to the camera.')
-    return smooth(points)
+        raise DitHeadError(f'{video}: no usable face in {len(points)} frames ({landmarker.turned} with one turned away). Choose a clip in which a face is at least 50 pixels wide and turned to the camera.')
+    return points
 
 # %% ../nbs/09_data.ipynb #cell019
 def mouth_shape(landmarks:np.ndarray, # (N,68,2) in crop coordinates
