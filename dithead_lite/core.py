@@ -61,9 +61,9 @@ def in_test() -> bool:
 # %% ../nbs/00_core.ipynb #cell034
 def fast_bf16(device:torch.device, # where a network runs
              ) -> bool:
-    "True where bfloat16 products are faster than float32: on CUDA, and on a CPU with AMX."
+    "True where bfloat16 products are faster than float32: on CUDA, and on a CPU with AMX or AVX512-BF16."
     cpu = getattr(torch.cpu, 'get_capabilities', dict)() # newer versions of PyTorch tell
-    return device.type == 'cuda' or device.type == 'cpu' and bool(cpu.get('amx_bf16'))
+    return device.type == 'cuda' or device.type == 'cpu' and bool(cpu.get('amx_bf16') or cpu.get('avx512_bf16'))
 
 def fast_autocast(device:torch.device, # where a network runs
                  ) -> torch.autocast: # a context manager
