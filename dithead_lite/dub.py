@@ -308,7 +308,7 @@ def dub_main(args:Sequence[str]|None=None) -> None:
     p.add_argument('--guidance', type=float, default=1., help='classifier-free guidance on the sound; 1 = off (default: 1)')
     p.add_argument('--seed', type=int, default=0, help='of the noise that all frames share (default: 0)')
     p.add_argument('--face', default='largest', type=lambda s: int(s) if s.lstrip('-').isdigit() else s, help="whom to dub: 'largest' (default), 'left', 'right', or a number from the left")
-    p.add_argument('--half', action='store_true', help='draw every second frame and interpolate the mouths between: half the cost')
+    p.add_argument('--half', action='store_true', help='draw every second frame and interpolate the mouths between: about two thirds of the time')
     p.add_argument('--fps-factor', type=int, default=1, help='raise the frame rate by interpolating between frames (default: 1)')
     p.add_argument('--weights', help='a folder of weights, or a Hugging Face id (default: the shipped ones)')
     p.add_argument('--device', help='cpu, cuda, mps (default: the best there is)')
