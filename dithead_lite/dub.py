@@ -52,7 +52,7 @@ def back_and_forth(n_source:int, # frames of the clip
         done, forward = done+n, not forward
 
 # %% ../nbs/11_dub.ipynb #cell015
-def stream_chunks(video:str|Path, # the clip
+def stream_chunks(video:str|Path|VideoInfo, # the clip, or what `probe` said of it
                   n_source:int, # its frames
                   n_out:int, # frames wanted
                   chunk:int=32, # frames held in memory
@@ -146,15 +146,15 @@ def track(self:Dubber,
 @patch
 @torch.no_grad()
 def references(self:Dubber,
-               video:str|Path, # the clip
+               video:str|Path|VideoInfo, # the clip, or what `probe` said of it
                track:Track, # of `track`
-              ) -> torch.Tensor: # (shots,C,h,w); zeros for a shot without a face
+              ) -> torch.Tensor: # (shots,C,h,w); a black crop's for a shot without a face
     "Latents of the frames that show who is seen in each shot."
     crops = np.zeros((track.shot[-1]+1, 3, self.size, self.size), np.uint8)
     for s in np.unique(track.shot[track.found]):
         rows = np.flatnonzero(track.found & (track.shot == s)); k = int(rows[choose_reference(track.points[rows])])
         crops[s] = warp_crop(np.stack(list(read_frames(video, k, 1))), track.affines[[k]], self.size)[0]
-    with fast_autocast(self.device): return self.faces.to_latents(to_float(crops).to(self.device))
+    with fast_autocast(self.device): return torch.cat([self.faces.to_latents(x.to(self.device)) for x in to_float(crops).split(32)])
 
 # %% ../nbs/11_dub.ipynb #cell028
 @patch
@@ -231,9 +231,10 @@ def stream(self:Dubber,
            **kwargs, # of `generate`
           ) -> Iterator[tuple[np.ndarray, int]]: # chunks of dubbed frames (n,H,W,3) u8, and how many of each were passed through
     "Dub a clip chunk by chunk."
-    info, done, references = probe(video), 0, self.references(video, track)
+    info, done = probe(video), 0
+    references = self.references(info, track)
     noise = torch.randn(references[:1].shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
-    for index, frames in stream_chunks(video, len(track.points), n_out, chunk_size(info)):
+    for index, frames in stream_chunks(info, len(track.points), n_out, chunk_size(info)):
         ok = track.found[index]; rows = index[ok]
         if len(rows):
             order = done + np.flatnonzero(ok) + 2*np.cumsum(np.diff(track.shot[rows], prepend=track.shot[rows[0]]) != 0)
