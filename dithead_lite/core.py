@@ -4,11 +4,14 @@
 
 # %% auto #0
 __all__ = ['ASSETS', 'DitHeadError', 'run_cli', 'atomic_path', 'seed_everything', 'default_device', 'in_test', 'fast_bf16',
-           'fast_autocast', 'Asset', 'cache_dir', 'asset', 'to_image', 'contact_sheet', 'show_grid', 'show_video']
+           'fast_autocast', 'in_processes', 'Asset', 'cache_dir', 'asset', 'to_image', 'contact_sheet', 'show_grid',
+           'show_video']
 
 # %% ../nbs/00_core.ipynb #cell005
 import base64, contextlib, glob, hashlib, html, os, random, secrets, signal, subprocess, sys, tempfile, time, zipfile
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Callable, Iterator, Sequence
 
@@ -69,6 +72,18 @@ def fast_autocast(device:torch.device, # where a network runs
                  ) -> torch.autocast: # a context manager
     "Run convolutions and matrix products in bfloat16 where that is faster, in float32 elsewhere."
     return torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device))
+
+# %% ../nbs/00_core.ipynb #d70fa55d
+def in_processes(work:Callable, # a function of a module, so that another process can find it
+                 jobs:Sequence[tuple], # its arguments, one tuple per job
+                 workers:int, # processes; 1: no process of its own
+                ) -> Iterator: # results, in the order in which they are done
+    "Do `work(*job)` for every job."
+    if workers < 2: yield from (work(*j) for j in jobs); return
+    with ProcessPoolExecutor(workers, mp_context=get_context('spawn'), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        try:
+            for f in as_completed([pool.submit(work, *j) for j in jobs]): yield f.result()
+        finally: pool.shutdown(cancel_futures=True)
 
 # %% ../nbs/00_core.ipynb #cell040
 @dataclass(frozen=True)

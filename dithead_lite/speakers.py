@@ -7,16 +7,14 @@ __all__ = ['VISEMES', 'SHAPES', 'LANGUAGES', 'LANDMARKS', 'mouth_curves', 'speak
            'make_speakers', 'main']
 
 # %% ../nbs/14_speakers.ipynb #cell005
-import _ctypes, argparse, contextlib, ctypes, functools, gzip, importlib.util, json, os, re, signal, tempfile, wave
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import _ctypes, argparse, contextlib, ctypes, functools, gzip, importlib.util, json, os, re, tempfile, wave
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Callable
 
 import numpy as np
 
-from .core import DitHeadError, atomic_path, run_cli
+from .core import DitHeadError, atomic_path, in_processes, run_cli
 from .faces import mouth_opening
 from .video import VideoWriter
 
@@ -397,43 +395,47 @@ def _speech(text:str, voice:str, rate:int, pitch:int, seconds:float, rng) -> tup
     loud = np.percentile([level(a, b) for _, a, b in phonemes], 85)
     return full, hz, phonemes, lambda a, b: float(np.clip(.78+.25*level(a, b)/loud, .8, 1.12))
 
-def _room(wav:np.ndarray, hz:int, rng) -> np.ndarray:
-    "A recording of the sound: a little room, another level, noise 25-45 dB below."
+def _room(wav:np.ndarray, hz:int, rng, noise:tuple=(25, 45)) -> np.ndarray:
+    "A recording of the sound: a little room, another level, noise so many dB below."
     n = int(.15*hz); tail = rng.normal(size=n)*np.exp(-np.arange(n)/hz/rng.uniform(.02, .05)); tail *= rng.uniform(0, .25)/np.linalg.norm(tail); tail[0] = 1
     wav = np.convolve(wav, tail)[:len(wav)]; wav = wav*rng.uniform(.3, .8)/abs(wav).max()
-    return (wav + rng.normal(size=len(wav))*np.sqrt(np.mean(wav**2))*10**(-rng.uniform(25, 45)/20)).astype(np.float32)
+    return (wav + rng.normal(size=len(wav))*np.sqrt(np.mean(wav**2))*10**(-rng.uniform(*noise)/20)).astype(np.float32)
 
 def _write_wav(path:str|Path, samples:np.ndarray, hz:int):
     with wave.open(str(path), 'wb') as f:
         f.setnchannels(1); f.setsampwidth(2); f.setframerate(hz); f.writeframes((np.clip(samples, -1, 1)*32767).astype('<i2').tobytes())
 
 # %% ../nbs/14_speakers.ipynb #cell062
-def make_clip(folder:str|Path, # NAME.mp4 and NAME.json go here, and NAME_twin.mp4
+def make_clip(folder:str|Path, # NAME.mp4 and NAME.json go here, and NAME_twin.mp4 and NAME_twin.json
               name:str,
               person:Person,
               language:str,    # one of `LANGUAGES`
               seconds:float,
               stage:Stage,
               seed:int,        # draws text, head motion, light and camera
-              twin:bool=False, # a second video, same but for the mouth, which says another text
+              twin:bool=False, # a second clip, same but for the sound and the mouth, which say another text
               text:str='',     # '' for random sentences
-              fps:int=25,      # frames/s
+              fps:float=25,    # frames/s
+              noise:tuple=(25, 45), # how far below the speech, dB
              ) -> None:
-    "Render one speaker saying one text, with its exact truth. The JSON is written last: where it is, all is there."
+    "Render one speaker saying one text, with its exact truth. NAME.json is written last: where it is, all is there."
     rng = np.random.default_rng([seed, 4]); n = int(round(seconds*fps)); variant, rate, pitch = person.voice; folder = Path(folder)
     voice = f'{_SENTENCES[language][0]}+{variant}'; pose, blink = _track(rng, n, fps)
-    def say(text): *sound, phonemes, gain = _speech(text, voice, rate, pitch, seconds, rng); return *sound, phonemes, mouth_curves(phonemes, n, fps, gain=gain)
-    draw = lambda: ''.join(sentence(language, rng) for _ in range(3))
-    text = text or draw(); wav, hz, phonemes, mouth = say(text); mouths = [mouth] + ([say(draw())[-1]] if twin else [])
     stage.dress(person, seed)
-    with tempfile.TemporaryDirectory() as tmp:
-        _write_wav(f'{tmp}/a.wav', _room(wav, hz, rng), hz)
-        for w in mouths: w[:,SHAPES.index('eyeBlink')] = blink; w[:,SHAPES.index('mouthSmile')] += person.smile
-        for w in mouths[1:]: _film(folder/f'{name}_twin.mp4', stage, w, pose, fps)
-        landmarks = _film(folder/f'{name}.mp4', stage, mouth, pose, fps, f'{tmp}/a.wav', seconds)
-    with atomic_path(folder/f'{name}.json') as tmp: tmp.write_text(_truth(name, text, language, voice, seed, fps, stage.size, person, landmarks, mouth, phonemes), encoding='utf8')
+    def say(name, text):
+        wav, hz, phonemes, gain = _speech(text, voice, rate, pitch, seconds, rng); mouth = mouth_curves(phonemes, n, fps, gain=gain)
+        mouth[:,SHAPES.index('eyeBlink')] = blink; mouth[:,SHAPES.index('mouthSmile')] += person.smile
+        with tempfile.TemporaryDirectory() as tmp:
+            _write_wav(f'{tmp}/a.wav', _room(wav, hz, rng, noise), hz)
+            landmarks = _film(folder/f'{name}.mp4', stage, mouth, pose, fps, f'{tmp}/a.wav', seconds)
+        truth = _truth(name, text, language, voice, seed, fps, stage.size, person, landmarks, mouth, phonemes)
+        with atomic_path(folder/f'{name}.json') as tmp: tmp.write_text(truth, encoding='utf8')
+    draw = lambda: ''.join(sentence(language, rng) for _ in range(max(3, round(seconds/2))))
+    first = text or draw()
+    if twin: say(f'{name}_twin', draw())
+    say(name, first)
 
-def _film(path, stage, weights, poses, fps, audio=None, seconds=None) -> np.ndarray: # landmarks (N,68,2)
+def _film(path, stage, weights, poses, fps, audio, seconds) -> np.ndarray: # landmarks (N,68,2)
     landmarks = []
     with VideoWriter(path, stage.size, stage.size, fps, audio=audio, duration=seconds, comment='synthetic speaker', crf=17) as out:
         for w, pose in zip(weights, poses): image, points = stage.frame(w, pose); out.write(image); landmarks.append(points)
@@ -451,7 +453,8 @@ def make_speakers(folder:str|Path,   # made if it isn't there
                   seconds:float=6,   # of each clip
                   size:int=256,      # pixels of a side
                   seed:int=1000,     # of the first speaker; one speaker, one seed
-                  twin:bool=False,   # a second video of each, with another mouth
+                  fps:float=25,      # frames/s
+                  twin:bool=False,   # a second clip of each, the same but for sound and mouth
                   workers:int=2,     # processes
                   languages:tuple=LANGUAGES,
                  ) -> int:           # clips made now
@@ -461,35 +464,30 @@ def make_speakers(folder:str|Path,   # made if it isn't there
     folder = Path(folder)
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise DitHeadError(f'{folder}: no such folder, and it can\'t be made ({e.strerror}). Choose another.') from None
-    jobs = [(folder, s, languages[s % len(languages)], seconds, size, twin) for s in range(seed, seed+speakers)]
+    jobs = [(folder, s, languages[s % len(languages)], seconds, size, fps, twin) for s in range(seed, seed+speakers)]
     todo = [j for j in jobs if not (folder/f'{_name(*j[1:3])}.json').exists()]
     with tqdm(total=len(jobs), initial=len(jobs)-len(todo), desc='speakers', unit='clip') as bar:
-        for _ in _run(todo, workers): bar.update()
+        for _ in in_processes(_work, todo, workers): bar.update()
     return len(todo)
 
 def _name(seed, language): return f's{seed:05d}_{language}'
 
-def _run(jobs, workers):
-    "Do the jobs in processes (or here, if one is enough) and yield as they end."
-    if workers < 2: yield from (_work(*j) for j in jobs); return
-    with ProcessPoolExecutor(workers, mp_context=get_context('spawn'), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
-        try:
-            for f in as_completed([pool.submit(_work, *j) for j in jobs]): yield f.result()
-        finally: pool.shutdown(cancel_futures=True) # after Ctrl-C or a fault: the clips under way are finished, the others aren't begun
-
 _stages = {} # windows are kept between clips
-def _work(folder, seed, language, seconds, size, twin):
+def _work(folder, seed, language, seconds, size, fps, twin):
     if size not in _stages: _stages[size] = Stage(size)
-    make_clip(folder, _name(seed, language), Person.random(seed), language, seconds, _stages[size], seed, twin)
+    make_clip(folder, _name(seed, language), Person.random(seed), language, seconds, _stages[size], seed, twin, fps=fps, noise=(10, 45))
 
 def _main():
     p = argparse.ArgumentParser('dithead_speakers', description='Render synthetic speakers with exact lip truth.')
     p.add_argument('-o', '--out', required=True, metavar='FOLDER', help='one NAME.mp4 and NAME.json each; finished ones are kept')
     p.add_argument('--speakers', type=int, default=100); p.add_argument('--seconds', type=float, default=6, help='of each clip')
-    p.add_argument('--size', type=int, default=256, help='pixels of a side'); p.add_argument('--seed', type=int, default=1000, help='of the first speaker')
-    p.add_argument('--twin', action='store_true', help='also NAME_twin.mp4, the same with another mouth'); p.add_argument('--workers', type=int, default=2, help='processes')
+    p.add_argument('--size', type=int, default=256, help='pixels of a side'); p.add_argument('--fps', type=float, default=25, help='frames/s')
+    p.add_argument('--languages', nargs='+', choices=LANGUAGES, default=LANGUAGES, metavar='CODE', help=f'taken in turn, of {" ".join(LANGUAGES)}')
+    p.add_argument('--seed', type=int, default=1000, help='of the first speaker'); p.add_argument('--workers', type=int, default=2, help='processes')
+    p.add_argument('--twin', action='store_true', help='also NAME_twin, the same but for sound and mouth')
     a = p.parse_args()
-    print(f'{a.out}: {make_speakers(a.out, a.speakers, a.seconds, a.size, a.seed, a.twin, a.workers)} clips made')
+    made = make_speakers(a.out, a.speakers, a.seconds, a.size, a.seed, a.fps, a.twin, a.workers, tuple(a.languages))
+    print(f'{a.out}: {made} clips made')
 
 def main() -> int: # exit code
     "The command `dithead_speakers`."

@@ -114,7 +114,7 @@ class VQGANConfig:
     def factor(self) -> int: return 2**(len(self.multipliers)-1)
 
 _DEEP = dict(decoder_blocks=(1, 2, 2), blocks=(1, 1, 2), attention=True, groups=32)
-VQGAN_SIZES = dict(tiny=VQGANConfig(), small=VQGANConfig(size=128, codes=2048), base=VQGANConfig(size=256, channels=64, codes=4096, **_DEEP),
+VQGAN_SIZES = dict(tiny=VQGANConfig(), small=VQGANConfig(size=128), base=VQGANConfig(size=256, channels=64, codes=4096, **_DEEP),
                    large=VQGANConfig(size=512, channels=128, codes=8192, **_DEEP))
 
 # %% ../nbs/04_vqgan.ipynb #cell025
@@ -380,7 +380,7 @@ class SlimDecoder(nn.Module):
     def forward(self, z:torch.Tensor) -> torch.Tensor: # (B, C, h, w) -> (B, 3, 4h, 4w)
         return F.pixel_shuffle(self.conv_out(self.fine(self.coarse(z))), 2) + self.patches(z)
 
-def distill(model:VQGAN, # trained; stays as it is
+def distill(model:VQGAN, # trained; stays as it is. With a slim decoder: that is trained further, on the crops alone
             crops:torch.Tensor, # (N, 3, S, S) u8
             steps:int=3000, # of AdamW
             batch:int=32, # crops a step
@@ -388,18 +388,18 @@ def distill(model:VQGAN, # trained; stays as it is
             callback:Callable|None=None, # callback(step, loss) after every step
            ) -> VQGAN: # the same encoder and codebook with a trained `SlimDecoder`
     "Train a slim decoder on the codes of a trained autoencoder: match the crop and the decoder that it replaces."
-    device, lr, scale = model.latent_mean.device, 2e-3, lambda u: u.float()/127.5-1
+    device, lr, scale, further = model.latent_mean.device, 1e-3 if model.cfg.slim else 2e-3, lambda u: u.float()/127.5-1, model.cfg.slim
     slim, crops = VQGAN(replace(model.cfg, slim=True)).to(device).eval(), crops.to(device) # eval: the codebook must not move
-    slim.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith('decoder.')}, strict=False)
+    slim.load_state_dict({k: v for k, v in model.state_dict().items() if further or not k.startswith('decoder.')}, strict=False)
     with torch.no_grad():
         z = torch.cat([model.quantizer.lookup(model.encode(scale(b)))[0] for b in crops.split(32)])
-        old = torch.cat([model.decode(b, quantize=False).half() for b in z.split(32)])
+        old = None if further else torch.cat([model.decode(b, quantize=False).half() for b in z.split(32)])
     opt = torch.optim.AdamW(slim.decoder.parameters(), lr, betas=(.9, .99), weight_decay=0., fused=True)
     for k in range(steps):
         opt.param_groups[0]['lr'] = lr*min(1, (k+1)/100, .5*(1+math.cos(math.pi*k/steps)))
         i = torch.randint(len(crops), (batch,))
         with torch.autocast(device.type, torch.bfloat16, enabled=amp): y = slim.decode(z[i], quantize=False).float()
-        loss = sum(F.l1_loss(y, t) + 10*F.mse_loss(y, t) + edge_loss(t, y) for t in (scale(crops[i]), old[i].float()))
+        loss = sum(F.l1_loss(y, t) + 10*F.mse_loss(y, t) + edge_loss(t, y) for t in [scale(crops[i])] + ([] if further else [old[i].float()]))
         opt.zero_grad(); loss.backward(); nn.utils.clip_grad_norm_(slim.decoder.parameters(), 1.); opt.step()
         if callback: callback(k, loss.item())
     return slim
