@@ -1,5 +1,5 @@
-"Each notebook of nbs/ is one pytest case, run as nbdev_test runs it, in a fresh process: directives and test flags hold."
-import os, subprocess, sys
+"Each notebook of nbs/ is one pytest case, run as nbdev_test runs it, in a fresh process: directives and test flags hold. So is each example of the README."
+import os, re, shlex, subprocess, sys
 from pathlib import Path
 import pytest
 
@@ -19,6 +19,24 @@ def test_notebook(nb):
     r = subprocess.run([sys.executable, '-c', run, str(nb), os.environ.get('NB_FLAGS', '')], cwd=root, text=True,
                        capture_output=True, timeout=1200, env=env)
     if r.returncode: pytest.fail(r.stderr[-6000:]+r.stdout[-1000:], pytrace=False)
+
+def examples():
+    "The README's blocks of Python, and the commands of the package in its other blocks (what stands before them installs it)."
+    for lang, block in re.findall(r'^```(python|bash)\n(.*?)^```', (root/'README.md').read_text(encoding='utf-8'), re.M|re.S):
+        if lang == 'python': yield [sys.executable, '-c', block]
+        else: yield from ([Path(sys.executable).parent/w[0], *w[1:]] for w in map(shlex.split, re.split('&&|\n', block)) if w and w[0].startswith('dithead_'))
+
+@pytest.mark.parametrize('command', list(examples()), ids=lambda c: 'python' if c[0] == sys.executable else c[0].name)
+def test_readme(command, tmp_path):
+    (tmp_path/'data_samples').symlink_to(root/'data_samples')
+    r = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, timeout=600)
+    assert r.returncode == 0, r.stderr[-3000:]
+    assert (tmp_path/'dubbed.mp4').stat().st_size > 10_000, r.stdout
+
+def test_import():
+    "Seconds of the processor, not of the clock: the machine may be busy."
+    before = os.times(); subprocess.run([sys.executable, '-c', 'import dithead_lite'], check=True); after = os.times()
+    assert after.children_user + after.children_system - before.children_user - before.children_system < .2
 
 class Count:
     "Counts outcomes for the closing line `N passed, N failed`."
