@@ -14,7 +14,7 @@ setuptools.setup(
     license='Apache-2.0', python_requires='>='+cfg['min_python'],
     packages=setuptools.find_packages(include=[cfg['lib_path'], cfg['lib_path']+'.*']),
     install_requires=shlex.split(cfg.get('requirements','')),
-    extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'speakers')},
+    extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'speakers', 'metrics')},
     package_data={cfg['lib_path']: ['weights/**/*']},
     long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     entry_points={'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],

@@ -41,7 +41,7 @@ def command(module:str, # of this package, with a `main`
         return main()
     return start
 
-_dub, _prepare, _train, _speakers = map(command, ('dub', 'data', 'train', 'speakers')) # named in settings.ini
+_dub, _prepare, _train, _speakers, _eval, _bench = map(command, ('dub', 'data', 'train', 'speakers', 'metrics', 'probes')) # named in settings.ini
 
 # %% ../nbs/00_core.ipynb #cell019
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def _same_shape(name, x, other, y):
     if x.shape != y.shape: raise DitHeadError(f'{name}: shape {tuple(x.shape)}; expected {tuple(y.shape)}, the shape of {other}.')
 
 def _check_prediction(prediction):
-    if prediction not in ('epsilon', 'v'): raise DitHeadError(f"prediction: {prediction!r}; expected 'epsilon' or 'v'.")
+    if prediction not in ('epsilon', 'v', 'x0'): raise DitHeadError(f"prediction: {prediction!r}; expected 'epsilon', 'v' or 'x0'.")
 
 def q_sample(schedule:NoiseSchedule,
              x0:Tensor,    # clean data `(B, ...)`
@@ -101,35 +101,35 @@ def diffusion_target(schedule:NoiseSchedule,
                      x0:Tensor,    # clean data `(B, ...)`
                      noise:Tensor, # the noise that was mixed in
                      t:int|Tensor, # steps `(B,)`
-                     prediction:str='epsilon', # 'epsilon' or 'v'
+                     prediction:str='epsilon', # 'epsilon', 'v' or 'x0'
                     ) -> Tensor:   # what the network should say
-    "What the network is asked for: the noise ε, or v = √ᾱ_t·ε - √(1-ᾱ_t)·x_0 (Salimans & Ho 2022)."
+    "What the network is asked for: the noise ε, v = √ᾱ_t·ε - √(1-ᾱ_t)·x_0 (Salimans & Ho 2022), or the clean data x_0."
     _check_prediction(prediction)
     a, s = schedule.rates(t, x0)
-    return a*noise - s*x0 if prediction == 'v' else noise
+    return dict(epsilon=noise, v=a*noise - s*x0, x0=x0)[prediction]
 
 # %% ../nbs/03_diffusion.ipynb #cell029
 def predict_x0(schedule:NoiseSchedule,
                xt:Tensor,    # noisy data `(B, ...)`
                t:int|Tensor, # its steps
                out:Tensor,   # what the network said: ε or v, the shape of xt
-               prediction:str='epsilon', # 'epsilon' or 'v'
+               prediction:str='epsilon', # 'epsilon', 'v' or 'x0'
               ) -> Tensor:   # the clean data that follow from it
     "The clean data implied by a network's output: (x_t - √(1-ᾱ_t)·ε)/√ᾱ_t, or √ᾱ_t·x_t - √(1-ᾱ_t)·v."
     _check_prediction(prediction)
     a, s = schedule.rates(t, xt)
-    return a*xt - s*out if prediction == 'v' else (xt - s*out)/a
+    return a*xt - s*out if prediction == 'v' else out if prediction == 'x0' else (xt - s*out)/a
 
 def predict_noise(schedule:NoiseSchedule,
                   xt:Tensor,    # noisy data `(B, ...)`
                   t:int|Tensor, # its steps
                   out:Tensor,   # what the network said: ε or v
-                  prediction:str='epsilon', # 'epsilon' or 'v'
+                  prediction:str='epsilon', # 'epsilon', 'v' or 'x0'
                  ) -> Tensor:   # the noise that follows from it
     "The noise implied by a network's output: ε itself, or √ᾱ_t·v + √(1-ᾱ_t)·x_t."
     _check_prediction(prediction)
     a, s = schedule.rates(t, xt)
-    return a*out + s*xt if prediction == 'v' else out
+    return a*out + s*xt if prediction == 'v' else (xt - a*out)/s if prediction == 'x0' else out
 
 # %% ../nbs/03_diffusion.ipynb #cell033
 def _device(x, generator): return x.device if generator is None else generator.device
@@ -162,7 +162,7 @@ def denoise(model:Callable, # network (x, t) -> output
             schedule:NoiseSchedule,
             x:Tensor,       # noisy data `(B, ...)`
             t:int,          # its step
-            prediction:str='epsilon', # 'epsilon' or 'v'
+            prediction:str='epsilon', # 'epsilon', 'v' or 'x0'
             step:int=1,     # number of this call, for the error's text
             steps:int=1,    # of so many
            ) -> tuple[Tensor, Tensor]: # x_0 and ε, each the shape of x
@@ -176,7 +176,7 @@ def ddpm_sample(model:Callable, # network (x, t) -> output
                 schedule:NoiseSchedule,
                 noise:Tensor,   # the start x_T ~ N(0, I), `(B, ...)`
                 steps:int|None=None, # network calls; None takes all T
-                prediction:str='epsilon', # 'epsilon' or 'v'
+                prediction:str='epsilon', # 'epsilon', 'v' or 'x0'
                 generator:torch.Generator|None=None, # source of the noise put back at each step
                 callback:Callable|None=None, # called as (step 1…n, n, x, x0) after each step
                ) -> Tensor:     # x_0, the shape of noise
@@ -193,13 +193,13 @@ def ddpm_sample(model:Callable, # network (x, t) -> output
 def min_snr_weight(schedule:NoiseSchedule,
                    t:Tensor,      # steps `(B,)`
                    gamma:float=5, # the ceiling γ on the weight of the x_0 error
-                   prediction:str='epsilon', # 'epsilon' or 'v'
+                   prediction:str='epsilon', # 'epsilon', 'v' or 'x0'
                   ) -> Tensor:    # `(B,)`
-    "min(SNR, γ)/SNR for ε, min(SNR, γ)/(SNR+1) for v: both weigh the error of x_0 by min(SNR, γ) (Hang et al. 2023)."
+    "min(SNR, γ)/SNR for ε, min(SNR, γ)/(SNR+1) for v, min(SNR, γ) for x_0: all weigh the error of x_0 by min(SNR, γ) (Hang et al. 2023)."
     _check_prediction(prediction)
     if not gamma > 0: raise DitHeadError(f'min_snr: {gamma}; expected a number above 0. The paper uses 5.')
     snr = schedule.log_snr.to(t.device)[t].exp()
-    return snr.clamp(max=gamma)/(snr+1 if prediction == 'v' else snr)
+    return snr.clamp(max=gamma)/dict(v=snr+1, epsilon=snr, x0=1)[prediction]
 
 # %% ../nbs/03_diffusion.ipynb #cell044
 def diffusion_loss(model:Callable,  # network (x_t (B, ...), t (B,)) -> output of x_t's shape
@@ -208,7 +208,7 @@ def diffusion_loss(model:Callable,  # network (x_t (B, ...), t (B,)) -> output o
                    t:Tensor|None=None,     # steps `(B,)`; drawn evenly by default
                    noise:Tensor|None=None, # ε; drawn by default
                    weight:Tensor|None=None, # spatial weights that broadcast to x0, e.g. a mask `(B, 1, h, w)`
-                   prediction:str='epsilon', # 'epsilon' or 'v'
+                   prediction:str='epsilon', # 'epsilon', 'v' or 'x0'
                    min_snr:float|None=None, # γ of the min-SNR weighting; None weighs all steps alike
                    generator:torch.Generator|None=None, # source of t and noise
                   ) -> Tensor:      # scalar
@@ -218,6 +218,7 @@ def diffusion_loss(model:Callable,  # network (x_t (B, ...), t (B,)) -> output o
     out = model(q_sample(schedule, x0, t, noise), t)
     _same_shape('network output', out, 'x0', x0)
     se = (out - diffusion_target(schedule, x0, noise, t, prediction)).square()
+    if prediction == 'x0' and min_snr is None: se = se/schedule.rates(t, x0)[1].square().clamp(min=.04) # an error of x_0 counts as it would in v
     if min_snr is not None: se = se*min_snr_weight(schedule, t, min_snr, prediction).reshape(-1, *[1]*(x0.ndim-1))
     if weight is None: return se.mean()
     w = weight.to(se.dtype).expand_as(se)

@@ -220,7 +220,7 @@ def loss_weight(size:int, # side of the crop, pixels
 # %% ../nbs/10_train.ipynb #cell046
 def dit_loss(schedule:NoiseSchedule, # forward process
              weight:torch.Tensor, # (1,1,h,w) of `loss_weight`
-             prediction:str, # 'epsilon', 'v' or 'flow'
+             prediction:str, # 'epsilon', 'v', 'x0' or 'flow'
              warmup:int, # the first steps train the audio projector alone
              drop:float=.1, # how often the sound is dropped, for classifier-free guidance
              mouth:float=.1, # weight of the auxiliary mouth loss
@@ -247,7 +247,7 @@ def train_dit(clips:Sequence[Path], # prepared clips
               run:str|Path, # a run whose autoencoders are trained
               size:str='small', # a key of `SIZES`
               config:TrainConfig=TrainConfig(), # steps, batch…
-              prediction:str='v', # what the network predicts: 'epsilon' (the paper), 'v' or 'flow'
+              prediction:str='x0', # what the network predicts: 'epsilon' (the paper), 'v', 'x0' or 'flow'
               warmup:int=500, # steps of the audio projector alone
               every:int=1, # of `cache_latents`
               from_weights:str|Path|None=None, # a run to begin with; then there is no warm-up
@@ -312,15 +312,17 @@ def train_main(args:Sequence[str]|None=None) -> None:
     p.add_argument('--stage', choices=[*STAGES, 'all'], default='all')
     p.add_argument('--size', choices=SIZES, default='small')
     p.add_argument('--from-weights', type=Path, help="begin with the weights of this folder; 'all' is then the slim decoder and the DiT")
-    p.add_argument('--prediction', choices=['epsilon', 'v', 'flow'], default='v', help='what the DiT predicts')
+    p.add_argument('--prediction', choices=['epsilon', 'v', 'x0', 'flow'], default='x0', help='what the DiT predicts')
     p.add_argument('--precision', choices=['no', 'bf16'], help='products in bfloat16 (default: for the autoencoders where it is fast, else no)')
     p.add_argument('--every', type=int, default=1, help='every so-manieth frame is a target of the DiT')
     p.add_argument('--resume', action='store_true', help='go on from the last checkpoint')
     for name, kind in dict(steps=int, batch=int, lr=float, seed=int).items(): p.add_argument(f'--{name}', type=kind)
     a = p.parse_args(args)
-    clips = from_clip(a.data, a.out, a.size) if a.data.is_file() else split_clips(prepared_clips(a.data))[0]
+    if a.from_weights and not (a.from_weights/'settings.json').exists():
+        raise DitHeadError(f'{a.from_weights}: no such folder of weights; expected settings.json, faces/, masked/ and dit/. Name the shipped ones or a run of dithead_train.')
     if a.from_weights and not (a.out/'faces').exists():
         for name in ('faces', 'masked'): shutil.copytree(a.from_weights/name, a.out/name)
+    clips = from_clip(a.data, a.out, a.size) if a.data.is_file() else split_clips(prepared_clips(a.data))[0]
     for stage in (FURTHER if a.from_weights else STAGES) if a.stage == 'all' else [a.stage]:
         given = {k: getattr(a, k) for k in ('steps', 'batch', 'lr', 'seed') if getattr(a, k) is not None}
         bf16 = stage != 'dit' and fast_bf16(default_device())
