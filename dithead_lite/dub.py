@@ -120,16 +120,18 @@ class Dubber:
     def from_pretrained(cls, weights:str|Path|None=None, # a folder, or a Hugging Face id; default: the shipped weights
                         device:torch.device|str|None=None, # default: the best there is
                         face:str|int='largest', # whom to dub: 'largest', 'left', 'right', or a number from the left
+                        slim:bool|None=None, # decode with the slim decoder (04_vqgan): faster, softer; None: as the settings say
                        ) -> 'Dubber':
         "Load the three networks and their settings. Raises `DitHeadError` when a part is missing."
         folder = Path(weights) if weights else PACKAGE/'weights'/'small'
         if not folder.is_dir() and weights and str(weights).count('/') == 1: folder = from_hub(str(weights))
         if not (folder/'settings.json').exists():
             raise DitHeadError(f'{folder}: no settings.json; expected a folder with settings.json, faces/, masked/ and dit/. Train one with dithead_train, or leave --weights away.')
-        slim = (folder/'faces'/'slim.safetensors').is_file() # a faster decoder for the same codes (04_vqgan)
+        settings = json.loads((folder/'settings.json').read_text())
+        if slim is None: slim = settings.get('slim', False)
         try: parts = VQGAN.load(folder/'faces', slim=slim), VQGAN.load(folder/'masked'), DiTHead.load(folder/'dit')
         except SafetensorError as e: raise DitHeadError(f'{folder}: damaged weights ({e}); expected safetensors files. Get them again.') from None
-        return cls(*parts, json.loads((folder/'settings.json').read_text()), device, face)
+        return cls(*parts, settings, device, face)
 
 # %% ../nbs/11_dub.ipynb #cell021
 def from_hub(name:str) -> Path:
@@ -321,6 +323,7 @@ def dub_main(args:Sequence[str]|None=None) -> None:
     p.add_argument('--face', default='largest', type=lambda s: int(s) if s.lstrip('-').isdigit() else s, help="whom to dub: 'largest' (default), 'left', 'right', or a number from the left")
     p.add_argument('--half', action='store_true', help='draw every second frame and interpolate the mouths between: about two thirds of the time')
     p.add_argument('--fps-factor', type=int, default=1, help='raise the frame rate by interpolating between frames (default: 1)')
+    p.add_argument('--slim', action='store_true', default=None, help='decode with the slim decoder: faster, softer')
     p.add_argument('--weights', help='a folder of weights, or a Hugging Face id (default: the shipped ones)')
     p.add_argument('--device', help='cpu, cuda, mps (default: the best there is)')
     a = p.parse_args(args)
@@ -329,7 +332,7 @@ def dub_main(args:Sequence[str]|None=None) -> None:
         sample = sample_files(); video, speech = video or sample[0], speech or sample[1]
         print(f'dubbing {video} with {speech}')
     check_job(Path(video), Path(speech), Path(a.out))
-    result = Dubber.from_pretrained(a.weights, a.device, a.face).dub(video, speech, a.out, a.steps, a.sampler, a.guidance, a.seed, a.half, a.fps_factor)
+    result = Dubber.from_pretrained(a.weights, a.device, a.face, a.slim).dub(video, speech, a.out, a.steps, a.sampler, a.guidance, a.seed, a.half, a.fps_factor)
     print(f'{result.path}: {result.frames} frames, ' + ', '.join(f'{k} {v:.1f} s' for k, v in result.seconds.items()))
 
 def main() -> None:

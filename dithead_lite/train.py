@@ -273,17 +273,22 @@ def train_dit(clips:Sequence[Path], # prepared clips
     ema = fit(model, data, dit_loss(schedule, weight, prediction, warmup), run/'dit', config, resume, with_sheets(run/'dit', config, picture, None))
     ema.save(run/'dit')
     settings = json.loads((clips[0]/'meta.json').read_text())['settings']
-    (run/'settings.json').write_text(json.dumps(dict(size=settings['size'], audio=settings['audio'], prediction=prediction, mask='fixed'), indent=1))
+    write_settings(run, size=settings['size'], audio=settings['audio'], prediction=prediction, mask='fixed')
     return ema
 
 # %% ../nbs/10_train.ipynb #cell049
+def write_settings(run:Path, **new) -> None:
+    "Add to the run's settings.json, which dubbing reads."
+    path = Path(run)/'settings.json'; old = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**old, **new}, indent=1))
+
 def file_hash(*paths:Path) -> str:
     "A short name for the contents of files."
     return hashlib.sha256(b''.join(p.read_bytes() for p in paths)).hexdigest()[:16]
 
 # %% ../nbs/10_train.ipynb #cell055
 STAGES = dict(faces=dict(steps=2250, lr=1e-3), masked=dict(steps=1300, lr=1e-3), slim=dict(steps=3000, batch=32), dit=dict(steps=10000, batch=32, lr=6e-4))
-FURTHER = dict(slim=dict(steps=600), dit=dict(steps=1000, lr=3e-4)) # for one person, from weights: the encoders stay as they are
+FURTHER = dict(slim=dict(steps=400, batch=4), dit=dict(steps=500, batch=16, lr=3e-4)) # for one person, from weights: the encoders stay as they are
 
 def train_slim(clips:Sequence[Path], # prepared clips
                run:str|Path, # a run whose autoencoder of faces is trained
@@ -298,6 +303,7 @@ def train_slim(clips:Sequence[Path], # prepared clips
     with tqdm(total=config.steps, desc='slim') as bar:
         distill(VQGAN.load(folder, slim=(folder/'slim.safetensors').exists()).to(default_device()), crops, config.steps, config.batch,
                 config.precision == 'bf16', lambda step, loss: bar.update()).save(folder)
+    write_settings(run, slim=True)
 
 def from_clip(clip:Path, run:Path, size:str) -> list[Path]: # prepared clips
     "One person: prepare a clip inside the run's folder."
