@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RATE', 'HOP', 'WINDOW', 'BANDS', 'MEL_FLOOR', 'MEL_MEAN', 'MEL_STD', 'load_audio', 'mel_filters', 'log_mel',
-           'AudioEncoder', 'audio_windows']
+           'AudioEncoder', 'audio_windows', 'vary_sound']
 
 # %% ../nbs/06_audio.ipynb #cell005
 import functools, math, subprocess
@@ -214,3 +214,13 @@ def audio_windows(features:torch.Tensor, # (F,D) at 50 Hz, feature i at i/50 s
     at = (frame[:, None]*50/float(fps) + 2*step).clamp(0, last) # positions on the 50 Hz clock
     lo = at.floor().long()
     return torch.lerp(features[lo], features[(lo+1).clamp(max=last)], (at-lo)[..., None].to(features.dtype))
+
+# %% ../nbs/06_audio.ipynb #4229d57a
+def vary_sound(windows:torch.Tensor, # (B,T,80) log-mel windows
+               z:torch.Tensor|None=None, # (B, 4+T*80) standard normal numbers; drawn by default
+              ) -> torch.Tensor: # (B,T,80)
+    "Log-mel windows as another microphone in another room would hear them."
+    if z is None: z = torch.randn(len(windows), 4+windows[0].numel(), device=windows.device)
+    gain, slope, floor, noisy = z[:, :4, None, None].unbind(1); jitter = z[:, 4:].view_as(windows); s = MEL_STD
+    x = windows + .25*gain + .25*slope*torch.linspace(-1, 1, windows.shape[-1], device=windows.device)
+    return torch.where(noisy > 0, torch.logaddexp(s*x, s*(-.85 + .2*floor + .1*jitter))/s, x) + .05*jitter

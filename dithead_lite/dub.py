@@ -115,6 +115,7 @@ class Dubber:
         self.settings, self.size, self.schedule = settings, settings['size'], NoiseSchedule().to(self.device)
         self.encoder, self.landmarker = AudioEncoder(settings['audio']), Landmarker(face=face)
         self.mask = torch.as_tensor(np.asarray(fixed_mask(self.size)))
+        self.rows = max(0, int(self.mask[0].any(1).float().argmax()) - self.size//16) # above this row nothing is decoded
 
     @classmethod
     def from_pretrained(cls, weights:str|Path|None=None, # a folder, or a Hugging Face id; default: the shipped weights
@@ -175,11 +176,11 @@ def generate(self:Dubber,
              reference:torch.Tensor, # (1,C,h,w) or (n,C,h,w), rows of `references`
              audio:torch.Tensor, # (n,11,D) windows
              noise:torch.Tensor, # (1,C,h,w), shared by all frames
-             steps:int=8, # network calls
+             steps:int=4, # network calls
              sampler:str|None=None, # a key of `SAMPLERS`; None: what fits the network
              guidance:float=1., # classifier-free guidance on the sound; 1 = off
-            ) -> torch.Tensor: # (n,3,S,S) in [-1,1]
-    "New crops for a chunk of frames: conditions once, then the sampler, then the decoder."
+            ) -> torch.Tensor: # (n,3,S,S) in [-1,1]; above the mask they are the source's
+    "New crops for a chunk of frames: conditions once, then the sampler, then the decoder, for what lies under the mask."
     with fast_autocast(self.device): hidden = self.masked.to_latents(hide(crops, self.mask).to(self.device))
     audio, ref = audio.to(self.device), reference.expand_as(hidden)
     cond = self.dit.prepare(hidden, ref, audio)
@@ -190,7 +191,9 @@ def generate(self:Dubber,
         model = guided(model, lambda x, t: self.dit(x, t, cond=silent), guidance)
     prediction = self.settings['prediction']; sample = SAMPLERS[choose_sampler(sampler, prediction)]
     z = sample(model, self.schedule, noise.expand_as(hidden).contiguous(), steps, prediction=prediction)
-    with fast_autocast(self.device): return self.faces.from_latents(z).float().clamp(-1, 1).cpu()
+    top = self.rows*z.shape[-1]//self.size; out = crops.clone()
+    with fast_autocast(self.device): out[:, :, top*self.size//z.shape[-1]:] = self.faces.from_latents(z[:, :, top:]).float().clamp(-1, 1).cpu()
+    return out
 
 # %% ../nbs/11_dub.ipynb #cell033
 @patch
@@ -264,7 +267,7 @@ def dub(self:Dubber,
         video:str|Path, # a clip of a person
         speech:str|Path, # a recording, any file with sound
         out:str|Path, # the dubbed clip: .mp4, .m4v, .mov or .mkv
-        steps:int=8, # network calls per frame
+        steps:int=4, # network calls per frame
         sampler:str|None=None, # 'dpm', 'ddim' or 'flow'; None: what fits the network
         guidance:float=1., # classifier-free guidance on the sound; 1 = off
         seed:int=0, # of the one noise that all frames share
@@ -316,7 +319,7 @@ def dub_main(args:Sequence[str]|None=None) -> None:
     p.add_argument('video', nargs='?', help='a clip of a person')
     p.add_argument('speech', nargs='?', help='a recording of speech, any file with sound')
     p.add_argument('-o', '--out', default='dubbed.mp4', help='the dubbed clip (default: dubbed.mp4)')
-    p.add_argument('--steps', type=int, default=8, help='network calls per frame (default: 8)')
+    p.add_argument('--steps', type=int, default=4, help='network calls per frame (default: 4)')
     p.add_argument('--sampler', choices=SAMPLERS, help='default: what fits the network')
     p.add_argument('--guidance', type=float, default=1., help='classifier-free guidance on the sound; 1 = off (default: 1)')
     p.add_argument('--seed', type=int, default=0, help='of the noise that all frames share (default: 0)')

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .core import DitHeadError, atomic_path, run_cli
-from .audio import RATE, audio_windows, load_audio, log_mel
+from .audio import RATE, audio_windows, load_audio, log_mel, vary_sound
 from .faces import Landmarker, align, face_masks, fixed_mask, mouth_opening, similarity, steady, to_crop, warp_crop
 from .video import VideoInfo, chunked, probe, read_frames
 
@@ -261,13 +261,6 @@ def _vary(x:torch.Tensor) -> torch.Tensor:
     x = 255*((x*light).clamp(0, 255)/255)**r(.25).exp()[:, None, None, None]
     return x + torch.rand(b, 1, 1, 1)*8*torch.randn_like(x)
 
-def _vary_sound(a:torch.Tensor) -> torch.Tensor:
-    "Windows of log-mel features (B,11,80) as another microphone would hear them."
-    r = lambda s: torch.randn(len(a), 1, 1)*s
-    a = a + r(.25) + r(.25)*torch.linspace(-1, 1, a.shape[-1]); floor = -1.2 + .7*torch.rand(len(a), 1, 1) + .1*torch.randn_like(a)
-    a = torch.where(torch.rand(len(a), 1, 1) < .5, torch.logaddexp(3.5*a, 3.5*floor)/3.5, a) # 3.5 is `audio.MEL_STD`
-    return a + .05*torch.randn_like(a)
-
 # %% ../nbs/12_metrics.ipynb #cell052
 def _windows(video:Path) -> tuple: # mouths (N,5,32,32) u8, sounds (N,11,80) f16
     "All windows of a synthetic speaker, cut at the exact landmarks of the JSON beside it."
@@ -307,7 +300,7 @@ def train_syncnet(speakers:str|Path, # a folder of `dithead_speakers`, best with
     plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, steps, pct_start=.1)
     for k in range(steps):
         mouths, sounds = _draw(people[:-held_out], 12, 8)
-        loss = contrastive_loss(net(_vary(mouths), _vary_sound(sounds)))
+        loss = contrastive_loss(net(_vary(mouths), vary_sound(sounds)))
         opt.zero_grad(); loss.backward(); opt.step(); plan.step()
         if (k+1) % 100 == 0 or k+1 == steps: log(f'step {k+1}: loss {loss.item():.3f}, held-out people: {_rate(net, people[-held_out:]):.1%} of 192 found')
     _save(net, Path(out), dict(model=dict(width=32, dim=128), steps=steps, lr=lr, seed=seed, speakers=len(names), held_out=[p.stem for p in names[-held_out:]]))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VISEMES', 'SHAPES', 'LANGUAGES', 'LANDMARKS', 'mouth_curves', 'speak', 'sentence', 'Person', 'Stage', 'make_clip',
-           'make_speakers', 'main']
+           'make_speakers', 'main', 'SpeechBank', 'speech_bank', 'front_landmarks']
 
 # %% ../nbs/14_speakers.ipynb #cell005
 import _ctypes, argparse, contextlib, ctypes, functools, gzip, importlib.util, json, os, re, tempfile, wave
@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable
 
-import numpy as np
+import numpy as np, torch
 
+from .audio import load_audio, log_mel
 from .core import DitHeadError, atomic_path, in_processes, run_cli
 from .faces import mouth_opening
 from .video import VideoWriter
@@ -417,11 +418,12 @@ def make_clip(folder:str|Path, # NAME.mp4 and NAME.json go here, and NAME_twin.m
               text:str='',     # '' for random sentences
               fps:float=25,    # frames/s
               noise:tuple=(25, 45), # how far below the speech, dB
+              turn:float=0., # radians that the head is turned to its side
              ) -> None:
     "Render one speaker saying one text, with its exact truth. NAME.json is written last: where it is, all is there."
     rng = np.random.default_rng([seed, 4]); n = int(round(seconds*fps)); variant, rate, pitch = person.voice; folder = Path(folder)
     voice = f'{_SENTENCES[language][0]}+{variant}'; pose, blink = _track(rng, n, fps)
-    stage.dress(person, seed)
+    pose = pose + [turn, 0, 0]; stage.dress(person, seed)
     def say(name, text):
         wav, hz, phonemes, gain = _speech(text, voice, rate, pitch, seconds, rng); mouth = mouth_curves(phonemes, n, fps, gain=gain)
         mouth[:,SHAPES.index('eyeBlink')] = blink; mouth[:,SHAPES.index('mouthSmile')] += person.smile
@@ -492,3 +494,38 @@ def _main():
 def main() -> int: # exit code
     "The command `dithead_speakers`."
     return run_cli(_main)
+
+# %% ../nbs/14_speakers.ipynb #528f0598
+@dataclass
+class SpeechBank:
+    "Speech with exact mouths, and no pictures."
+    features:torch.Tensor # (n,F,80) f16, log-mel at 50 Hz
+    weights:torch.Tensor  # (n,F,len(SHAPES)) f16, blendshapes at the same moments
+
+def speech_bank(n:int, # recordings
+                seconds:float=8, # of each
+                seed:int=20000, # of the first voice
+                languages:tuple=LANGUAGES,
+                workers:int=2, # processes
+               ) -> SpeechBank:
+    "Random speech of random voices with noise and room. Raises `DitHeadError` without the extra."
+    from tqdm import tqdm
+    if not importlib.util.find_spec('espeakng_loader'): raise _missing('espeakng-loader')
+    made = list(tqdm(in_processes(_recite, [(s, seconds, tuple(languages)) for s in range(seed, seed+n)], workers), 'speech', n, unit='recording'))
+    return SpeechBank(*(torch.from_numpy(np.stack([m[k] for m in sorted(made, key=lambda m: m[0])])) for k in (1, 2)))
+
+def front_landmarks(weights:np.ndarray, # (...,len(SHAPES)) blendshape weights
+                   ) -> np.ndarray: # (...,68,2), x to the right and y down, in units of about 10 cm
+    "The landmarks of the base mesh, seen from the front: what a mouth looks like, without a picture."
+    m = _mesh(); k = m['small'][LANDMARKS]
+    return (m['V'][k] + np.tensordot(np.asarray(weights, np.float32), _shapes()[:, k], 1))[..., :2]*[1, -1]
+
+# %% ../nbs/14_speakers.ipynb #df70eb1b
+def _recite(seed:int, seconds:float, languages:tuple) -> tuple: # the seed, (F,80) f16, (F,len(SHAPES)) f16
+    "One recording of `speech_bank`: sentences for even seeds, words at random for odd ones."
+    rng = np.random.default_rng([seed, 5]); person = Person.random(seed); variant, rate, pitch = person.voice; language = str(rng.choice(languages)); frames = int(seconds*50)
+    words = sorted({w for l in languages for part in _SENTENCES[l][1].split('|') for phrase in part.split('/') for w in phrase.split()})
+    text = ''.join((' '.join(rng.choice(words, 5)) + '. ') if seed % 2 else sentence(language, rng) for _ in range(int(seconds/2)+1))
+    wav, hz, phonemes, gain = _speech(text, f'{_SENTENCES[language][0]}+{variant}', rate, pitch, seconds, rng); mouth = mouth_curves(phonemes, frames, 50, gain=gain)
+    with tempfile.TemporaryDirectory() as tmp: _write_wav(f'{tmp}/a.wav', _room(wav, hz, rng, (10, 45)), hz); sound = log_mel(load_audio(f'{tmp}/a.wav'))
+    return seed, np.pad(sound.numpy(), ((0, 1), (0, 0)), 'edge')[:frames].astype(np.float16), mouth.astype(np.float16)

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'MOUTH_BOX', 'STAGES', 'FURTHER', 'TrainConfig', 'learning_rate', 'ema_update', 'save_checkpoint',
-           'Objective', 'fit', 'warm_start', 'train_vqgan', 'loss_weight', 'dit_loss', 'logit_normal', 'train_dit',
-           'train_slim', 'from_clip', 'train_main', 'main']
+           'Objective', 'fit', 'warm_start', 'train_vqgan', 'loss_weight', 'hear_again', 'dit_loss', 'logit_normal',
+           'SoundDataset', 'train_sound', 'Listener', 'train_dit', 'train_slim', 'from_clip', 'train_main', 'main']
 
 # %% ../nbs/10_train.ipynb #cell005
 import copy, csv, hashlib, json, math, os, shutil, sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Callable, Sequence
 
@@ -17,12 +18,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .audio import vary_sound
 from .core import DitHeadError, contact_sheet, default_device, fast_bf16, run_cli, seed_everything
-from .data import CropDataset, LatentDataset, PrepareConfig, cache_latents, draw_each, prepare_clip, prepared_clips, split_clips
+from .data import CropDataset, LatentDataset, PrepareConfig, cache_latents, draw_each, mouth_shape, prepare_clip, prepared_clips, split_clips
 from .ddim import dpm_sample, flow_loss, flow_sample
 from .diffusion import NoiseSchedule, diffusion_loss
 from .dit import DiT_B_2, DiT_L_2, DiT_T_2, DiT_T_4, DiTHead
-from .faces import fixed_mask
+from .faces import align, fixed_mask, to_crop
+from .speakers import LANGUAGES, front_landmarks, speech_bank
 from .vqgan import VQGAN, VQGAN_SIZES, distill, generator_loss
 
 # %% ../nbs/10_train.ipynb #cell009
@@ -218,6 +221,13 @@ def loss_weight(size:int, # side of the crop, pixels
     return w
 
 # %% ../nbs/10_train.ipynb #cell046
+def hear_again(audio:torch.Tensor, # (B,T,D) windows
+               seeds:torch.Tensor, # (B,) one per sample
+              ) -> torch.Tensor: # (B,T,D)
+    "`vary_sound` for log-mel windows, each by its own seed; features of a speech encoder stay as they are."
+    if audio.shape[-1] != 80: return audio
+    return vary_sound(audio, draw_each(seeds+2, (4+audio[0].numel(),), normal=True).to(audio.device))
+
 def dit_loss(schedule:NoiseSchedule, # forward process
              weight:torch.Tensor, # (1,1,h,w) of `loss_weight`
              prediction:str, # 'epsilon', 'v', 'x0' or 'flow'
@@ -227,12 +237,12 @@ def dit_loss(schedule:NoiseSchedule, # forward process
             ) -> Callable: # a loss for `fit`
     "The DiT's loss: diffusion, weighted to the mask, and beside it the mouth's shape read from the sound alone."
     def loss(net, b, step):
-        aux = F.smooth_l1_loss(net.mouth(b['audio']), b['mouth'])
+        audio = hear_again(b['audio'], b['seeds']); aux = F.smooth_l1_loss(net.mouth(audio), b['mouth'])
         if step < warmup: return aux, dict(diffusion=float('nan'), mouth=aux.detach())
         x0, device = b['latents'], weight.device
         u, ε = draw_each(b['seeds']+1, (2,)).to(device), draw_each(b['seeds'], x0.shape[1:], normal=True).to(device)
         dropped = u[:, 0] < drop
-        f = lambda x, t: net(x, t, b['masked'], b['reference'], b['audio'], drop_audio=dropped)
+        f = lambda x, t: net(x, t, b['masked'], b['reference'], audio, drop_audio=dropped)
         if prediction == 'flow': diff = flow_loss(f, schedule, x0, (logit_normal(u[:, 1])*schedule.steps).long(), ε, weight)
         else: diff = diffusion_loss(f, schedule, x0, (u[:, 1]*schedule.steps).long(), ε, weight, prediction)
         return diff + mouth*aux, dict(diffusion=diff.detach(), mouth=aux.detach())
@@ -242,13 +252,48 @@ def logit_normal(u:torch.Tensor) -> torch.Tensor: # uniform on [0,1) -> (0,1)
     "τ = sigmoid(z), z ~ N(0,1): most draws in the middle of the way (Esser et al. 2024, section 3.1)."
     return torch.sigmoid(torch.special.ndtri(u.clamp(1e-5, 1-1e-5)))
 
+# %% ../nbs/10_train.ipynb #c9d6fa36
+class SoundDataset(torch.utils.data.Dataset):
+    "Windows of a `SpeechBank` and the mouths that belong to them."
+    def __init__(self, bank): # of `speech_bank`
+        self.features, self.steps = bank.features, bank.features.shape[1]
+        def mouth(w): p = front_landmarks(w.float().numpy()); return torch.from_numpy(mouth_shape(to_crop(p, align(p, 1)), 1)).half()
+        self.mouths = torch.stack([mouth(w) for w in bank.weights])
+    def __len__(self): return len(self.features)*self.steps
+    def __getitems__(self, rows, seeds):
+        i, t = torch.as_tensor(rows)//self.steps, torch.as_tensor(rows) % self.steps; at = (t[:, None] + 2*torch.arange(-5, 6)).clamp(0, self.steps-1)
+        return dict(audio=self.features[i[:, None], at].float(), mouth=self.mouths[i, t].float())
+
+def train_sound(run:str|Path, # folder of the whole run
+                size:str='small', # a key of `SIZES`
+                config:TrainConfig=TrainConfig(), # steps, batch…
+                recordings:int=3000, # of 8 s
+                languages:Sequence[str]|None=None, # of `speakers.LANGUAGES`; None: all of them
+                from_weights:str|Path|None=None, # a run whose projector to begin with
+                resume:bool=False, # of `fit`
+               ) -> None: # saved in the run's folder
+    "Train the audio projector on speech without pictures. Needs the extra [speakers]."
+    from safetensors.torch import save_file
+    data = SoundDataset(speech_bank(recordings, languages=tuple(languages or LANGUAGES)))
+    seed_everything(config.seed); model = DiTHead(SIZES[size]['dit']())
+    if from_weights: warm_start(model, Path(from_weights)/'dit'/'model.safetensors')
+    def loss(net, b, step):
+        value = F.smooth_l1_loss(net.mouth(hear_again(b['audio'], b['seeds'])), b['mouth']); return value, {}
+    ema = fit(Listener(model), data, loss, Path(run)/'sound', config, resume)
+    save_file({k: v.half().contiguous() for k, v in ema.audio.state_dict().items()}, Path(run)/'sound'/'model.safetensors')
+
+class Listener(torch.nn.Module):
+    "A DiT's audio projector by itself."
+    def __init__(self, dit:DiTHead): super().__init__(); self.audio = dit.audio
+    def mouth(self, audio): return self.audio.mouth(self.audio(audio).mean(1))
+
 # %% ../nbs/10_train.ipynb #cell048
 def train_dit(clips:Sequence[Path], # prepared clips
               run:str|Path, # a run whose autoencoders are trained
               size:str='small', # a key of `SIZES`
               config:TrainConfig=TrainConfig(), # steps, batch…
               prediction:str='x0', # what the network predicts: 'epsilon' (the paper), 'v', 'x0' or 'flow'
-              warmup:int=500, # steps of the audio projector alone
+              warmup:int=500, # steps of the audio projector alone, unless `train_sound` or weights come first
               every:int=1, # of `cache_latents`
               from_weights:str|Path|None=None, # a run to begin with; then there is no warm-up
               resume:bool=False, # of `fit`
@@ -262,7 +307,11 @@ def train_dit(clips:Sequence[Path], # prepared clips
     data = LatentDataset(clips); C, cells = data.parts['latents'].shape[1:3]
     seed_everything(config.seed)
     model = DiTHead(SIZES[size]['dit'](size=cells, channels=C, audio_dim=data.parts['audio'].shape[-1]))
-    if from_weights: warm_start(model, Path(from_weights)/'dit'/'model.safetensors'); warmup = 0
+    if from_weights: warm_start(model, Path(from_weights)/'dit'/'model.safetensors')
+    if (sound := run/'sound'/'model.safetensors').exists(): warm_start(model.audio, sound)
+    if from_weights or sound.exists(): # the projector has heard more than there is here
+        warmup = 0
+        for name, p in model.audio.named_parameters(): p.requires_grad_(name == 'null' or len(clips) == 1) # one person's way of speaking is new to it
     schedule, weight = NoiseSchedule().to(device), loss_weight(SIZES[size]['size'], cells).to(device)
     show = {k: v.to(device) for k, v in data.__getitems__(np.linspace(0, len(data)-1, 8).astype(int).tolist(), torch.arange(8)).items()}
     def picture(ema):
@@ -287,7 +336,7 @@ def file_hash(*paths:Path) -> str:
     return hashlib.sha256(b''.join(p.read_bytes() for p in paths)).hexdigest()[:16]
 
 # %% ../nbs/10_train.ipynb #cell055
-STAGES = dict(faces=dict(steps=2250, lr=1e-3), masked=dict(steps=1300, lr=1e-3), slim=dict(steps=3000, batch=32), dit=dict(steps=10000, batch=32, lr=6e-4))
+STAGES = dict(faces=dict(steps=2250, lr=1e-3), masked=dict(steps=1300, lr=1e-3), slim=dict(steps=3000, batch=32), sound=dict(steps=12000, batch=192), dit=dict(steps=10000, batch=32, lr=6e-4))
 FURTHER = dict(slim=dict(steps=400, batch=4), dit=dict(steps=500, batch=16, lr=3e-4)) # for one person, from weights: the encoders stay as they are
 
 def train_slim(clips:Sequence[Path], # prepared clips
@@ -321,6 +370,7 @@ def train_main(args:Sequence[str]|None=None) -> None:
     p.add_argument('--prediction', choices=['epsilon', 'v', 'x0', 'flow'], default='x0', help='what the DiT predicts')
     p.add_argument('--precision', choices=['no', 'bf16'], help='products in bfloat16 (default: for the autoencoders where it is fast, else no)')
     p.add_argument('--every', type=int, default=1, help='every so-manieth frame is a target of the DiT')
+    p.add_argument('--languages', nargs='+', metavar='CODE', help='of the speech that the stage sound is trained on (default: all)')
     p.add_argument('--resume', action='store_true', help='go on from the last checkpoint')
     for name, kind in dict(steps=int, batch=int, lr=float, seed=int).items(): p.add_argument(f'--{name}', type=kind)
     a = p.parse_args(args)
@@ -329,16 +379,18 @@ def train_main(args:Sequence[str]|None=None) -> None:
     if a.from_weights and not (a.out/'faces').exists():
         for name in ('faces', 'masked'): shutil.copytree(a.from_weights/name, a.out/name)
     clips = from_clip(a.data, a.out, a.size) if a.data.is_file() else split_clips(prepared_clips(a.data))[0]
-    for stage in (FURTHER if a.from_weights else STAGES) if a.stage == 'all' else [a.stage]:
+    stages = [a.stage] if a.stage != 'all' else [*FURTHER] if a.from_weights else [s for s in STAGES if s != 'sound' or find_spec('espeakng_loader')]
+    for stage in stages:
         given = {k: getattr(a, k) for k in ('steps', 'batch', 'lr', 'seed') if getattr(a, k) is not None}
-        bf16 = stage != 'dit' and fast_bf16(default_device())
+        bf16 = stage not in ('sound', 'dit') and fast_bf16(default_device())
         config = TrainConfig(**{**STAGES[stage], **(FURTHER.get(stage, {}) if a.from_weights else {}), 'precision': a.precision or ('bf16' if bf16 else 'no'), **given})
         if stage == 'dit': train_dit(clips, a.out, a.size, config, a.prediction, every=a.every, from_weights=a.from_weights, resume=a.resume)
+        elif stage == 'sound': train_sound(a.out, a.size, config, languages=a.languages, from_weights=a.from_weights, resume=a.resume)
         elif stage == 'slim': train_slim(clips, a.out, config)
         else: train_vqgan(clips, a.out, stage == 'masked', a.size, config, a.from_weights, resume=a.resume)
 
 def main() -> None:
-    "`dithead_train DATA -o RUN --stage faces|masked|slim|dit|all --size tiny|small|base|large`"
+    "`dithead_train DATA -o RUN --stage faces|masked|slim|sound|dit|all --size tiny|small|base|large`"
     sys.exit(run_cli(train_main))
 
 # %% ../nbs/10_train.ipynb #cell064
