@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'PrepareConfig', 'find_landmarks', 'mouth_shape', 'prepare_clip', 'prepared_clips', 'split_clips', 'hide',
-           'to_float', 'draw_each', 'CropDataset', 'cache_latents', 'LatentDataset', 'main', 'find_clips',
-           'prepare_main']
+           'to_float', 'draw_each', 'CropDataset', 'cache_latents', 'clip_windows', 'LatentDataset', 'main',
+           'find_clips', 'prepare_main']
 
 # %% ../nbs/09_data.ipynb #cell005
 import json, math, os, re, shutil, sys
@@ -185,6 +185,13 @@ def cache_latents(clip:Path, # a prepared clip
     return path
 
 # %% ../nbs/09_data.ipynb #cell050
+def clip_windows(clip:Path, # a prepared clip
+                 rows:np.ndarray, # (n,) frames
+                ) -> torch.Tensor: # (n,T,D) windows of sound
+    "The sound around some frames of a prepared clip."
+    fps = float(Fraction(json.loads((clip/'meta.json').read_text())['fps']))
+    return audio_windows(torch.from_numpy(np.load(clip/'audio.npy')).float(), rows[-1]+1, fps)[rows]
+
 class LatentDataset(torch.utils.data.Dataset):
     "Batches for the DiT from clips with cached latents: target, masked and reference latents, audio windows, mouth shape."
     def __init__(self, clips:Sequence[Path], # prepared clips after `cache_latents`
@@ -193,9 +200,8 @@ class LatentDataset(torch.utils.data.Dataset):
         for c in clips:
             z = np.load(c/'latents.npz'); rows = z['rows']; n, m = len(rows), len(z['reference'])
             fps = float(Fraction(json.loads((c/'meta.json').read_text())['fps']))
-            windows = audio_windows(torch.from_numpy(np.load(c/'audio.npy')).float(), rows[-1]+1, fps)
             gap = math.ceil(apart*fps/max(1, np.diff(rows[::4]).min(initial=99))) # in references
-            now = dict(latents=z['latents'], masked=z['masked'], audio=windows[rows].half(), mouth=np.load(c/'mouth.npy')[rows], reference=z['reference'],
+            now = dict(latents=z['latents'], masked=z['masked'], audio=clip_windows(c, rows).half(), mouth=np.load(c/'mouth.npy')[rows], reference=z['reference'],
                        at=np.arange(n)//4, first=np.full(n, start), count=np.full(n, m), gap=np.full(n, min(gap, m//2)))
             now['like'] = now['mouth'][::4]; start += m # how the mouth was where the references are from
             for k, v in now.items(): parts.setdefault(k, []).append(torch.as_tensor(v))

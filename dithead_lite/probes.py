@@ -21,7 +21,7 @@ from .core import DitHeadError, in_processes, run_cli
 from .data import find_landmarks, to_float, twin_of
 from .dub import Dubber
 from .faces import Landmarker, align, choose_reference, fixed_mask, mouth_opening, steady, to_crop, warp_crop
-from .metrics import lagged_correlation, mouth_box, psnr
+from .metrics import identity_distance, lagged_correlation, mouth_box, psnr
 from .speakers import Person, Stage, make_clip
 from .video import read_frames
 
@@ -71,9 +71,12 @@ def figures(truth:np.ndarray, # (N,H,W,3) u8, the frames as they should be
     db = lambda a, b: float(-10*np.log10(np.mean(10**(-psnr(a, b)/10))))
     r, lag, _ = lagged_correlation(opening, exact, lags); corr = lambda a, b: float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) else 0.
     x, y, z = corr(opening, exact), corr(opening, other), corr(exact, other)
+    k = np.flatnonzero(np.isfinite(got[:, 0, 0]) & np.isfinite(right[:, 0, 0])); k = k[np.linspace(0, len(k)-1, 5).astype(int)]
+    try: identity = float(identity_distance(out[k], got[k], truth[k], right[k]).mean())
+    except DitHeadError: identity = float('nan') # without the extra [metrics]
     return dict(r=r, lag=lag, r_source=y, partial=(y - x*z)/max(1e-6, (1-x*x)*(1-z*z))**.5, range=float(np.ptp(opening)/np.ptp(mouth_opening(right))),
                 landmarks=float(np.linalg.norm(to_crop(got, A)[:, 48:68] - to_crop(right, A)[:, 48:68], axis=-1).mean()),
-                psnr_crop=db(after, true), psnr_mouth=db(mouth_box(after), mouth_box(true)), psnr_source=db(mouth_box(before), mouth_box(true)),
+                psnr_crop=db(after, true), psnr_mouth=db(mouth_box(after), mouth_box(true)), psnr_source=db(mouth_box(before), mouth_box(true)), identity=identity,
                 outside=float(np.abs(after.astype(int)-before)[..., ~mask].mean()))
 
 # %% ../nbs/13_probes.ipynb #64ca47fb
@@ -91,7 +94,7 @@ def benchmark(folder:str|Path, # for the clips; those that are there are used ag
     rows = list(tqdm(in_processes(dub_stranger, jobs, workers), 'benchmark', len(jobs), unit='dub'))
     return sorted(rows, key=lambda r: (r['seed'], r['language']))
 
-FIGURES = dict(r='.2f', lag='+.1f', r_source='+.2f', partial='+.2f', range='.2f', landmarks='.2f', psnr_crop='.1f', psnr_mouth='.1f', psnr_source='.1f', outside='.2f')
+FIGURES = dict(r='.2f', lag='+.1f', r_source='+.2f', partial='+.2f', range='.2f', landmarks='.2f', psnr_crop='.1f', psnr_mouth='.1f', psnr_source='.1f', identity='.2f', outside='.2f')
 
 def summary(rows:Sequence[dict], # of `benchmark`
            ) -> str: # a table
