@@ -176,7 +176,8 @@ def cache_latents(clip:Path, # a prepared clip
     other = np.load(clip/'twin.npy', mmap_mode='r') if (clip/'twin.npy').exists() else target
     mask = torch.as_tensor(np.asarray(fixed_mask(target.shape[-1])))
     def encode(net, crops, rows, change=lambda x: x):
-        with fast_autocast(device): return torch.cat([net.to_latents(change(to_float(crops[r])).to(device)).cpu().half() for r in np.split(rows, range(batch, len(rows), batch))]).numpy()
+        with fast_autocast(device): parts = [net.to_latents(change(to_float(crops[r])).to(device)).cpu().half() for r in np.split(rows, range(batch, len(rows), batch))]
+        return torch.cat(parts).numpy() # outside: autocast has no float16 on a CPU
     rows = np.flatnonzero(np.load(clip/'found.npy'))[::every]
     latents, hidden = encode(faces, target, rows), encode(masked, other, rows, lambda x: hide(x, mask))
     tmp = path.with_name(f'.latents.{os.getpid()}.part.npz')
