@@ -517,4 +517,5 @@ d = { 'settings': { 'branch': 'main',
                                     'dithead_lite.vqgan.discriminator_loss': ('vqgan.html#discriminator_loss', 'dithead_lite/vqgan.py'),
                                     'dithead_lite.vqgan.distill': ('vqgan.html#distill', 'dithead_lite/vqgan.py'),
                                     'dithead_lite.vqgan.edge_loss': ('vqgan.html#edge_loss', 'dithead_lite/vqgan.py'),
+                                    'dithead_lite.vqgan.everyone': ('vqgan.html#everyone', 'dithead_lite/vqgan.py'),
                                     'dithead_lite.vqgan.generator_loss': ('vqgan.html#generator_loss', 'dithead_lite/vqgan.py')}}}

@@ -181,18 +181,20 @@ def generate(self:Dubber,
              guidance:float=1., # classifier-free guidance on the sound; 1 = off
             ) -> torch.Tensor: # (n,3,S,S) in [-1,1]; above the mask they are the source's
     "New crops for a chunk of frames: conditions once, then the sampler, then the decoder, for what lies under the mask."
-    with fast_autocast(self.device): hidden = self.masked.to_latents(hide(crops, self.mask).to(self.device))
-    audio, ref = audio.to(self.device), reference.expand_as(hidden)
-    cond = self.dit.prepare(hidden, ref, audio)
-    model = lambda x, t: self.dit(x, t, cond=cond)
-    if guidance != 1:
-        drop = torch.ones(len(hidden), dtype=torch.bool, device=self.device)
-        silent = self.dit.prepare(hidden, ref, audio, drop_audio=drop)
-        model = guided(model, lambda x, t: self.dit(x, t, cond=silent), guidance)
-    prediction = self.settings['prediction']; sample = SAMPLERS[choose_sampler(sampler, prediction)]
-    z = sample(model, self.schedule, noise.expand_as(hidden).contiguous(), steps, prediction=prediction)
-    top = self.rows*z.shape[-1]//self.size; out = crops.clone()
-    with fast_autocast(self.device): out[:, :, top*self.size//z.shape[-1]:] = self.faces.from_latents(z[:, :, top:]).float().clamp(-1, 1).cpu()
+    out = crops.clone()
+    with fast_autocast(self.device):
+        hidden = self.masked.to_latents(hide(crops, self.mask).to(self.device))
+        audio, ref = audio.to(self.device), reference.expand_as(hidden)
+        cond = self.dit.prepare(hidden, ref, audio)
+        model = lambda x, t: self.dit(x, t, cond=cond)
+        if guidance != 1:
+            drop = torch.ones(len(hidden), dtype=torch.bool, device=self.device)
+            silent = self.dit.prepare(hidden, ref, audio, drop_audio=drop)
+            model = guided(model, lambda x, t: self.dit(x, t, cond=silent), guidance)
+        prediction = self.settings['prediction']; sample = SAMPLERS[choose_sampler(sampler, prediction)]
+        z = sample(model, self.schedule, noise.expand_as(hidden).contiguous(), steps, prediction=prediction)
+        top = self.rows*z.shape[-1]//self.size
+        out[:, :, top*self.size//z.shape[-1]:] = self.faces.from_latents(z[:, :, top:]).float().clamp(-1, 1).cpu()
     return out
 
 # %% ../nbs/11_dub.ipynb #cell033

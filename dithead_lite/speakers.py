@@ -340,7 +340,7 @@ class Stage:
         self.mesh.active_texture_coordinates = m['uv']
         self.mesh.point_data['Normals'] = np.zeros((len(m['point']), 3), np.float32); self.mesh.GetPointData().SetActiveNormals('Normals')
         skin = self.pv.Texture(_texture(person)); skin.InterpolateOn(); skin.MipmapOn()
-        skin.SetMaximumAnisotropicFiltering(1) # with VTK's 4, Mesa takes a third longer, and on some triangles it never ends
+        skin.SetMaximumAnisotropicFiltering(1) # with VTK's 4, Mesa takes 1.4 times as long, and on some triangles it never ends
         actor = self.pl.add_mesh(self.mesh, texture=skin, ambient=.27, diffuse=.8, specular=r.uniform(.05, .18), specular_power=14); actor.prop.interpolation = 'Phong'
         self._camera(r); self.turn = _ramp(5.7, 6.35, m['V'][:,1]+.35*(m['V'][:,2]-.5))[:,None].astype(np.float32) # 0 shoulders, 1 head
 

@@ -92,6 +92,7 @@ def fit(model:torch.nn.Module, # the network; it is trained in place
     from tqdm.auto import tqdm
     run = Path(run); run.mkdir(parents=True, exist_ok=True)
     acc = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    if config.batch % acc.num_processes: raise DitHeadError(f'{run}: a batch of {config.batch} for {acc.num_processes} processes; expected a multiple. Change --batch.')
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(.9, .99), weight_decay=config.weight_decay, fused=True)
     ema, start, logs = copy.deepcopy(model).requires_grad_(False).eval().to(acc.device), 0, {}
     objective, optimizer = acc.prepare(Objective(model.train(), loss), optimizer)
