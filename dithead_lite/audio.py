@@ -76,58 +76,115 @@ def log_mel(samples:np.ndarray, # (T,) f32 at 16 kHz
 
 # %% ../nbs/06_audio.ipynb #cell035
 class AudioEncoder:
-    "Sound to features at 50 Hz, feature `i` centred on `i/50` s: `'mel'`, or any Wav2Vec2, HuBERT, WavLM or Whisper folder or hub name. Raises `DitHeadError`."
-    def __init__(self, name:str|Path='mel', # 'mel', a Hugging Face hub id, or a local folder
-                 device='cpu', # where a network runs; 'mel' is always on the CPU
-                 chunk:float=20., # seconds computed at once: less needs less memory
-                 overlap:float=math.inf, # seconds that attention hears on each side of a chunk; inf: all. Whisper: at most (30-chunk)/2
-                ):
-        if not (chunk >= .02 and overlap >= 0): raise DitHeadError(f'chunks of {chunk} s with {overlap} s around; expected at least 0.02 and 0.')
-        self.name, self.dim, self.run = str(name), BANDS, log_mel
-        if self.name != 'mel': self.dim, self.run = _load(self.name, device, chunk, overlap)
+    """Sound to features at 50 Hz, feature `i` centred on `i/50` s. Raises `DitHeadError`.
 
-    def __repr__(self): return f'AudioEncoder({self.name!r}, dim={self.dim})'
+    `'mel'` needs nothing; `'whisper'` is whisper-tiny.en without a hub, each recording's features
+    made alike; any other name is a Wav2Vec2, HuBERT, WavLM or Whisper of a hub or a folder."""
+
+    def __init__(
+        self,
+        name: str | Path = 'mel',  # 'mel', 'whisper', a Hugging Face hub id, or a local folder
+        device='cpu',  # where a network runs; 'mel' is always on the CPU
+        chunk: float = 20.0,  # seconds computed at once: less needs less memory
+        overlap: float = math.inf,  # seconds heard around a chunk; Whisper: at most (30-chunk)/2
+        normalise: bool = True,  # 'whisper' only: by the recording's own mean and deviation
+    ):
+        if not (chunk >= 0.02 and overlap >= 0):
+            raise DitHeadError(
+                f'chunks of {chunk} s with {overlap} s around; expected at least 0.02 and 0.'
+            )
+        self.name, self.dim, self.run = str(name), BANDS, log_mel
+        self.normalise = normalise and self.name == 'whisper'
+        if self.name != 'mel':
+            self.dim, self.run = _load(self.name, device, chunk, overlap)
+
+    def __repr__(self):
+        return f'AudioEncoder({self.name!r}, dim={self.dim})'
 
     @torch.no_grad()
-    def __call__(self, samples:np.ndarray, # (T,) f32 at 16 kHz
-                ) -> torch.Tensor: # (ceil(T/320), dim) f32 on the CPU
+    def __call__(
+        self,
+        samples: np.ndarray,  # (T,) f32 at 16 kHz
+    ) -> torch.Tensor:  # (ceil(T/320), dim) f32 on the CPU
         "Features of a whole recording. Raises `DitHeadError` for no samples, or NaN."
-        return self.run(_checked(samples, self.name)).cpu()
+        samples = _checked(samples, self.name)
+        features = self.run(samples).cpu()
+        if self.normalise:
+            from dithead_lite.encoders import per_recording
+
+            features = per_recording(features, samples)
+        return features
 
 # %% ../nbs/06_audio.ipynb #cell037
-def _load(name:str, device, chunk:float, overlap:float) -> tuple: # width of the features, samples -> features
-    "Load a network and the extractor that says how it wants its samples."
+def _pretrained(name: str) -> tuple:  # the network, what prepares its samples
+    "A network of a hub or a folder. Raises `DitHeadError`."
     from transformers import AutoFeatureExtractor, AutoModel
-    try: net, extractor = AutoModel.from_pretrained(name), AutoFeatureExtractor.from_pretrained(name)
-    except (OSError, ValueError) as e:
-        raise DitHeadError(f"{name}: cannot load this speech encoder ({str(e).splitlines()[0]}). Use 'mel', a local folder, or go online.") from None
-    c, net = net.config, net.float().eval().requires_grad_(False)
-    if c.model_type == 'whisper':
-        if chunk > 30: raise DitHeadError(f'{name}: chunks of {chunk} s; Whisper hears at most 30 s.')
-        return c.hidden_size, _Whisper(net.get_encoder().to(device), extractor, round(chunk*50), round(min(overlap, (30-chunk)/2)*50))
-    if c.model_type not in ('wav2vec2', 'hubert', 'wavlm') or math.prod(c.conv_stride) != HOP or getattr(c, 'adapter_attn_dim', None):
-        raise DitHeadError(f'{name}: {c.model_type} with strides {getattr(c, "conv_stride", None)}; expected Wav2Vec2, HuBERT or WavLM without adapters, one feature per {HOP} samples, or Whisper.')
-    return c.hidden_size, _Wav2Vec2(net.to(device), extractor.do_normalize, round(chunk*50), overlap*50)
 
-def _along(n:int, step:int, f) -> torch.Tensor: # (n,D)
+    try:
+        net, extractor = AutoModel.from_pretrained(name), AutoFeatureExtractor.from_pretrained(name)
+    except (OSError, ValueError) as e:
+        raise DitHeadError(
+            f'{name}: cannot load this speech encoder ({str(e).splitlines()[0]}). '
+            "Use 'mel', 'whisper', a local folder, or go online."
+        ) from None
+    return net.float().eval().requires_grad_(False), extractor
+
+
+def _load(name: str, device, chunk: float, overlap: float) -> tuple:
+    "Width of the features, and a function from samples to features. Raises `DitHeadError`."
+    if name == 'whisper':
+        from dithead_lite.encoders import whisper_tiny
+
+        net, extractor = whisper_tiny()
+    else:
+        net, extractor = _pretrained(name)
+    c, step = net.config, round(chunk * 50)
+    if c.model_type == 'whisper':
+        if chunk > 30:
+            raise DitHeadError(f'{name}: chunks of {chunk} s; Whisper hears at most 30 s.')
+        encoder = net.get_encoder() if hasattr(net, 'get_encoder') else net
+        side = round(min(overlap, (30 - chunk) / 2) * 50)
+        return c.hidden_size, _Whisper(encoder.to(device), extractor, step, side)
+    one_per_hop = math.prod(getattr(c, 'conv_stride', [])) == HOP
+    known = c.model_type in ('wav2vec2', 'hubert', 'wavlm')
+    if not known or not one_per_hop or getattr(c, 'adapter_attn_dim', None):
+        raise DitHeadError(
+            f'{name}: {c.model_type} with strides {getattr(c, "conv_stride", None)}; expected '
+            f'Wav2Vec2, HuBERT or WavLM without adapters, one feature per {HOP} samples, or Whisper.'
+        )
+    return c.hidden_size, _Wav2Vec2(net.to(device), extractor.do_normalize, step, overlap * 50)
+
+
+def _along(n: int, step: int, f) -> torch.Tensor:  # (n,D)
     "Features 0...n in one tensor, `step` at a time: `f(a, b)` gives features a...b."
     out = None
     for a in range(0, n, step):
-        y = f(a, min(a+step, n))
-        if out is None: out = y.new_empty(n, y.shape[-1])
-        out[a:a+len(y)] = y
+        y = f(a, min(a + step, n))
+        if out is None:
+            out = y.new_empty(n, y.shape[-1])
+        out[a : a + len(y)] = y
     return out
+
 
 class _Whisper:
     "Whisper's encoder: chunks of `step` features with `side` more around them, 30 s at most."
-    def __init__(self, net, extractor, step, side): self.net, self.extractor, self.step, self.side = net, extractor, step, side
+
+    def __init__(self, net, extractor, step, side):
+        self.net, self.extractor, self.step, self.side = net, extractor, step, side
 
     def __call__(self, x):
-        n = -(-len(x)//HOP); return _along(n, self.step, lambda a, b: self._chunk(x, max(0, a-self.side), a, b, min(n, b+self.side)))
+        n = -(-len(x) // HOP)
+        side = self.side
+
+        def chunk(a, b):
+            return self._chunk(x, max(0, a - side), a, b, min(n, b + side))
+
+        return _along(n, self.step, chunk)
 
     def _chunk(self, x, lo, a, b, hi):
-        mel = self.extractor(x[lo*HOP:hi*HOP], sampling_rate=RATE, return_tensors='pt').input_features
-        return self.net(mel.to(self.net.device)).last_hidden_state[0, a-lo:b-lo]
+        part = x[lo * HOP : hi * HOP]
+        mel = self.extractor(part, sampling_rate=RATE, return_tensors='pt').input_features
+        return self.net(mel.to(self.net.device)).last_hidden_state[0, a - lo : b - lo]
 
 # %% ../nbs/06_audio.ipynb #audio01
 def _settle(first:torch.nn.Module, # the first layer: convolution, norm
