@@ -75,7 +75,9 @@ class DiTConfig:
     "Sizes of a `DiTHead`; the latents are squares."
     size:int=16         # side of the latents
     patch:int=2         # side of a patch, in latent cells
-    channels:int=4      # of one latent; the network sees three side by side
+    channels:int=4      # of one latent; the network sees 2 + `references` of them side by side
+    references:int=1    # latents of other frames of the person
+    keep:tuple=()       # tokens that are computed, by number; (): all. The others come out as zeros
     width:int=192       # channels per token
     depth:int=6         # blocks
     heads:int=6         # per attention
@@ -90,14 +92,14 @@ class DiTConfig:
     @property
     def n_tokens(self) -> int:
         "Picture tokens."
-        return (self.size//self.patch)**2
+        return len(self.keep) or (self.size//self.patch)**2
     def n_params(self) -> int:
         "Number of learned numbers, by formula."
         W, L, P, T, D = self.width, self.depth, self.channels*self.patch**2, self.audio_tokens, self.audio_dim
         ada, norm = self.time == 'adaln', 0 if self.time == 'adaln' else 2*W
         sound = D*W + W + 2*T*W + 2*T*W*W + W + T*W + 2*W + W*self.mouth_dim + self.mouth_dim
         block = 8*W*W + 8*W + 8*W*W + 5*W + 2*W + 2*norm + ada*(6*W*W + 6*W)
-        return 3*P*W + W + sound + 256*W + W + W*W + W + 2*W + L*block + norm + ada*(2*W*W + 2*W) + W*P + P
+        return (2+self.references)*P*W + W + sound + 256*W + W + W*W + W + 2*W + L*block + norm + ada*(2*W*W + 2*W) + W*P + P
     def gflops(self) -> float:
         "Multiply-adds, in 10⁹, of one call for one picture with prepared conditions, by formula; a multiply-add counts as one, as in DiT's paper."
         W, N, P, ada = self.width, self.n_tokens, self.channels*self.patch**2, self.time == 'adaln'
@@ -179,8 +181,11 @@ class DiTHead(nn.Module):
     def __init__(self, cfg:DiTConfig): # sizes
         super().__init__()
         self.cfg, C, W, p = cfg, cfg.channels, cfg.width, cfg.patch
-        self.embed_noisy, self.embed_known = nn.Conv2d(C, W, p, p, bias=False), nn.Conv2d(2*C, W, p, p)
-        self.register_buffer('pos', sincos_positions(cfg.size//p, W), persistent=False)
+        self.embed_noisy = nn.Conv2d(C, W, p, p, bias=False)
+        self.embed_known = nn.Conv2d((1+cfg.references)*C, W, p, p)
+        keep = torch.tensor(cfg.keep or range((cfg.size//p)**2))
+        self.register_buffer('keep', keep, persistent=False)
+        self.register_buffer('pos', sincos_positions(cfg.size//p, W)[keep], persistent=False)
         self.audio, self.time_norm = AudioProjector(cfg), nn.LayerNorm(W)
         self.time = nn.Sequential(nn.Linear(256, W), nn.SiLU(), nn.Linear(W, W))
         self.blocks = nn.ModuleList(DiTBlock(cfg) for _ in range(cfg.depth))
@@ -200,7 +205,7 @@ class DiTHead(nn.Module):
         time = self.time_norm(self.time(time_embedding(t).to(self.pos.dtype)))
         return [*(b.clock(time, absorb) for b in self.blocks), () if self.ada is None else self.ada(F.silu(time))[:, None].chunk(2, -1)]
     def prepare(self, masked:torch.Tensor, # (B,C,h,w) latents of the frame with its mouth hidden
-                reference:torch.Tensor, # (B,C,h,w) latents of another frame of the person
+                reference:torch.Tensor, # (B,R*C,h,w) latents of R other frames of the person, side by side
                 audio:torch.Tensor, # (B,T,D) windows of sound
                 drop_audio:torch.Tensor|None=None, # (B,) bool: hear nothing (classifier-free guidance)
                 times:torch.Tensor|None=None, # (S,) the time steps to come, where they are known
@@ -208,8 +213,9 @@ class DiTHead(nn.Module):
                ) -> Conditions:
         "All that does not depend on the noisy latents. Raises `DitHeadError` for wrong shapes."
         c = self.cfg; latent = (c.channels, c.size, c.size)
-        for n, v, shape in (('masked', masked, latent), ('reference', reference, latent), ('audio', audio, (c.audio_tokens, c.audio_dim))): self._check(n, v, shape)
-        known, sound = self.embed_known(torch.cat([masked, reference], 1)).flatten(2).transpose(1, 2), self.audio(audio, drop_audio)
+        others = (c.references*c.channels, c.size, c.size)
+        for n, v, shape in (('masked', masked, latent), ('reference', reference, others), ('audio', audio, (c.audio_tokens, c.audio_dim))): self._check(n, v, shape)
+        known, sound = self._tokens(self.embed_known(torch.cat([masked, reference], 1))), self.audio(audio, drop_audio)
         return Conditions(known + self.pos, [b.cross_attn.keys(sound, absorb) for b in self.blocks], times, None if times is None else self._clocks(times, absorb))
     def forward(self, x:torch.Tensor, # (B,C,h,w) noisy latents
                 t:torch.Tensor, # (B,) time steps
@@ -219,14 +225,18 @@ class DiTHead(nn.Module):
                ) -> torch.Tensor: # (B,C,h,w) predicted noise (or velocity)
         c = self.cfg; self._check('x', x, (c.channels, c.size, c.size))
         absorb = cond is not None; cond = cond if absorb else self.prepare(masked, reference, audio, drop_audio, absorb=False)
-        h = self.embed_noisy(x).flatten(2).transpose(1, 2) + cond.tokens
+        h = self._tokens(self.embed_noisy(x)) + cond.tokens
         *clocks, last = self._clocks(t, absorb) if cond.times is None else cond.clock(t)
         for block, kv, time in zip(self.blocks, cond.kv, clocks): h = block(h, kv, time)
         return self._picture(self.norm(h), last)
+    def _tokens(self, grid) -> torch.Tensor: # (B,W,rows,columns) to the kept tokens (B,N,W)
+        h = grid.flatten(2).transpose(1, 2)
+        return h[:, self.keep] if self.cfg.keep else h
     def _picture(self, h, time) -> torch.Tensor: # tokens (B,N,W) to latents (B,C,h,w)
         if time: h = h*(1+time[0]) + time[1]
-        side = self.cfg.size//self.cfg.patch
-        h = self.head(h).unflatten(1, (side, side)).unflatten(-1, (self.cfg.patch, self.cfg.patch, -1))
+        side, h = self.cfg.size//self.cfg.patch, self.head(h)
+        if self.cfg.keep: h = h.new_zeros(len(h), side*side, h.shape[-1]).index_copy(1, self.keep, h)
+        h = h.unflatten(1, (side, side)).unflatten(-1, (self.cfg.patch, self.cfg.patch, -1))
         return h.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
     def mouth(self, audio:torch.Tensor, # (B,T,D) windows of sound
              ) -> torch.Tensor: # (B,mouth_dim)

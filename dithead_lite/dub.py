@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'COMMENT', 'SAMPLERS', 'LONGEST', 'chunk_size', 'choose_sampler', 'back_and_forth', 'stream_chunks',
-           'Track', 'DubResult', 'Dubber', 'sample_files', 'dub_main', 'main', 'side_by_side', 'preview']
+           'Track', 'DubResult', 'Dubber', 'choose_references', 'sample_files', 'dub_main', 'main', 'side_by_side',
+           'preview']
 
 # %% ../nbs/11_dub.ipynb #cell005
 import json, sys, time
@@ -24,7 +25,7 @@ from .data import find_landmarks, hide, to_float
 from .ddim import ddim_sample, dpm_sample, flow_sample, guided
 from .diffusion import NoiseSchedule, time_grid
 from .dit import DiTHead
-from .faces import Landmarker, align, choose_reference, face_masks, fixed_mask, paste_back, to_crop, warp_crop
+from .faces import Landmarker, align, choose_reference, face_masks, fixed_mask, mouth_opening, paste_back, to_crop, warp_crop
 from .rife import fill_in, interpolate_clip, key_frames, load_rife
 from .video import VideoInfo, VideoWriter, probe, read_frames
 from .vqgan import VQGAN
@@ -67,6 +68,12 @@ def stream_chunks(video:str|Path|VideoInfo, # the clip, or what `probe` said of 
                   chunk:int=32, # frames held in memory
                  ) -> Iterator[tuple[np.ndarray, np.ndarray]]: # (n,) source indices and (n,H,W,3) u8 frames
     "The source frames of the output in order, a chunk at a time; a clip played backwards is read chunk by chunk from its end."
+    if n_source == 1: # a still picture is held
+        frame = next(read_frames(video, count=1))
+        for s in range(0, n_out, chunk):
+            n = min(chunk, n_out-s)
+            yield np.zeros(n, int), np.repeat(frame[None], n, 0)
+        return
     for first, n, direction in back_and_forth(n_source, n_out):
         starts = range(first, first+n, chunk)
         if direction > 0:
@@ -116,6 +123,13 @@ class Dubber:
         self.encoder, self.landmarker = AudioEncoder(settings['audio']), Landmarker(face=face)
         self.mask = torch.as_tensor(np.asarray(fixed_mask(self.size)))
         self.rows = max(0, int(self.mask[0].any(1).float().argmax()) - self.size//16) # above this row nothing is decoded
+        self.steps = settings.get('steps', 4) # network evaluations per frame
+
+    def noise(self, seed:int=0) -> torch.Tensor: # (1,C,h,w)
+        "The noise that all frames of a clip share."
+        c = self.dit.cfg
+        noise = torch.randn(1, c.channels, c.size, c.size, generator=torch.Generator().manual_seed(seed))
+        return noise.to(self.device)
 
     @classmethod
     def from_pretrained(cls, weights:str|Path|None=None, # a folder, or a Hugging Face id; default: the shipped weights
@@ -155,28 +169,46 @@ def track(self:Dubber,
     return Track(points, align(points, self.size), shot.cumsum(), self.landmarker.turned)
 
 # %% ../nbs/11_dub.ipynb #cell026
+def choose_references(points:np.ndarray, # (N,68,2) landmarks of one shot, in pixels
+                      count:int, # frames wanted
+                     ) -> list[int]: # their numbers; some twice where there are fewer frames
+    "One frame: a typical one. Several: first one with an open mouth, then typical poses, spread over the shot."
+    if count == 1: return [choose_reference(points)]
+    pose = to_crop(points, align(points, 1))[:, [27, 30]].reshape(-1, 4)
+    away = np.linalg.norm(pose - np.median(pose, 0), axis=-1)
+    opening = mouth_opening(points)
+    wide = int(np.argmin(away + abs(opening - np.percentile(opening, 92))))
+    parts = np.array_split(np.arange(len(points)), count-1)
+    return [wide] + [int(p[np.argmin(away[p])]) if len(p) else wide for p in parts]
+
 @patch
 @torch.no_grad()
 def references(self:Dubber,
                video:str|Path|VideoInfo, # the clip, or what `probe` said of it
                track:Track, # of `track`
-              ) -> torch.Tensor: # (shots,C,h,w); a black crop's for a shot without a face
-    "Latents of the frames that show who is seen in each shot."
-    crops = np.zeros((track.shot[-1]+1, 3, self.size, self.size), np.uint8)
+              ) -> torch.Tensor: # (shots,R*C,h,w); of black crops for a shot without a face
+    "Latents of the R frames that show who is seen in each shot."
+    count = self.dit.cfg.references
+    crops = np.zeros((track.shot[-1]+1, count, 3, self.size, self.size), np.uint8)
     for s in np.unique(track.shot[track.found]):
-        rows = np.flatnonzero(track.found & (track.shot == s)); k = int(rows[choose_reference(track.points[rows])])
-        crops[s] = warp_crop(np.stack(list(read_frames(video, k, 1))), track.affines[[k]], self.size)[0]
-    with fast_autocast(self.device): return torch.cat([self.faces.to_latents(x.to(self.device)) for x in to_float(crops).split(32)])
+        rows = np.flatnonzero(track.found & (track.shot == s))
+        for r, k in enumerate(rows[choose_references(track.points[rows], count)]):
+            frame = next(read_frames(video, int(k), 1))
+            crops[s, r] = warp_crop(frame[None], track.affines[[k]], self.size)[0]
+    with fast_autocast(self.device):
+        parts = to_float(crops).flatten(0, 1).split(32)
+        latents = torch.cat([self.faces.to_latents(x.to(self.device)) for x in parts])
+    return latents.unflatten(0, (len(crops), count)).flatten(1, 2)
 
 # %% ../nbs/11_dub.ipynb #cell028
 @patch
 @torch.no_grad()
 def generate(self:Dubber,
              crops:torch.Tensor, # (n,3,S,S) in [-1,1], the source's aligned crops
-             reference:torch.Tensor, # (1,C,h,w) or (n,C,h,w), rows of `references`
+             reference:torch.Tensor, # (1,R*C,h,w) or (n,R*C,h,w), rows of `references`
              audio:torch.Tensor, # (n,11,D) windows
              noise:torch.Tensor, # (1,C,h,w), shared by all frames
-             steps:int=4, # network calls
+             steps:int|None=None, # network evaluations; None: as the settings say
              sampler:str|None=None, # a key of `SAMPLERS`; None: what fits the network
              guidance:float=1., # classifier-free guidance on the sound; 1 = off
             ) -> torch.Tensor: # (n,3,S,S) in [-1,1]; above the mask they are the source's
@@ -184,7 +216,7 @@ def generate(self:Dubber,
     out = crops.clone()
     with fast_autocast(self.device):
         hidden = self.masked.to_latents(hide(crops, self.mask).to(self.device))
-        audio, ref = audio.to(self.device), reference.expand_as(hidden)
+        audio, ref = audio.to(self.device), reference.expand(len(hidden), -1, -1, -1)
         cond = self.dit.prepare(hidden, ref, audio)
         model = lambda x, t: self.dit(x, t, cond=cond)
         if guidance != 1:
@@ -192,9 +224,9 @@ def generate(self:Dubber,
             silent = self.dit.prepare(hidden, ref, audio, drop_audio=drop)
             model = guided(model, lambda x, t: self.dit(x, t, cond=silent), guidance)
         prediction = self.settings['prediction']; sample = SAMPLERS[choose_sampler(sampler, prediction)]
-        z = sample(model, self.schedule, noise.expand_as(hidden).contiguous(), steps, prediction=prediction)
+        z = sample(model, self.schedule, noise.expand_as(hidden).contiguous(), steps or self.steps, prediction=prediction)
         top = self.rows*z.shape[-1]//self.size
-        out[:, :, top*self.size//z.shape[-1]:] = self.faces.from_latents(z[:, :, top:]).float().clamp(-1, 1).cpu()
+        out[:, :, top*self.size//z.shape[-1]:] = self.faces.from_latents(z[:, :, top:], self.settings.get('quantize', True)).float().clamp(-1, 1).cpu()
     return out
 
 # %% ../nbs/11_dub.ipynb #cell033
@@ -214,7 +246,7 @@ def paste(self:Dubber,
 @patch
 def draw(self:Dubber,
          crops:torch.Tensor, # (n,3,S,S) in [-1,1], the source's aligned crops
-         reference:torch.Tensor, # (n,C,h,w)
+         reference:torch.Tensor, # (n,R*C,h,w)
          audio:torch.Tensor, # (n,11,D) windows
          noise:torch.Tensor, # (1,C,h,w)
          order:np.ndarray, # (n,) rising numbers of the frames, with gaps where nothing may be interpolated
@@ -250,7 +282,7 @@ def stream(self:Dubber,
     "Dub a clip chunk by chunk."
     info, done = probe(video), 0
     references = self.references(info, track)
-    noise = torch.randn(references[:1].shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+    noise = self.noise(seed)
     for index, frames in stream_chunks(info, len(track.points), n_out, chunk_size(info)):
         ok = track.found[index]; rows = index[ok]
         if len(rows):
@@ -269,7 +301,7 @@ def dub(self:Dubber,
         video:str|Path, # a clip of a person
         speech:str|Path, # a recording, any file with sound
         out:str|Path, # the dubbed clip: .mp4, .m4v, .mov or .mkv
-        steps:int=4, # network calls per frame
+        steps:int|None=None, # network evaluations per frame; None: as the settings say
         sampler:str|None=None, # 'dpm', 'ddim' or 'flow'; None: what fits the network
         guidance:float=1., # classifier-free guidance on the sound; 1 = off
         seed:int=0, # of the one noise that all frames share
@@ -280,7 +312,7 @@ def dub(self:Dubber,
     "Dub a clip. Raises `DitHeadError` on bad input; on any fault the output path is left as it was."
     from tqdm.auto import tqdm
     video, speech, out = Path(video), Path(speech), Path(out)
-    check_job(video, speech, out); time_grid(self.schedule, steps)
+    check_job(video, speech, out); time_grid(self.schedule, self.steps if steps is None else steps)
     choose_sampler(sampler, self.settings['prediction'])
     info, samples, clock = probe(video), load_audio(speech, limit=LONGEST), Stopwatch()
     n_out, tell = max(1, round(len(samples)/16000*info.fps)), callback or (lambda stage, done, total: None)
@@ -321,7 +353,7 @@ def dub_main(args:Sequence[str]|None=None) -> None:
     p.add_argument('video', nargs='?', help='a clip of a person')
     p.add_argument('speech', nargs='?', help='a recording of speech, any file with sound')
     p.add_argument('-o', '--out', default='dubbed.mp4', help='the dubbed clip (default: dubbed.mp4)')
-    p.add_argument('--steps', type=int, default=4, help='network calls per frame (default: 4)')
+    p.add_argument('--steps', type=int, help='network evaluations per frame (default: as the weights say)')
     p.add_argument('--sampler', choices=SAMPLERS, help='default: what fits the network')
     p.add_argument('--guidance', type=float, default=1., help='classifier-free guidance on the sound; 1 = off (default: 1)')
     p.add_argument('--seed', type=int, default=0, help='of the noise that all frames share (default: 0)')
