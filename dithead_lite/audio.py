@@ -18,22 +18,43 @@ from .core import DitHeadError
 RATE, HOP, WINDOW, BANDS = 16000, 320, 800, 80 # Hz, samples (50 features a second), samples (50 ms), mel bands
 
 # %% ../nbs/06_audio.ipynb #cell012
-def _checked(x:np.ndarray, name) -> np.ndarray:
+def _checked(x: np.ndarray, name) -> np.ndarray:
     "`(T,)` finite samples, or a `DitHeadError` that says what else they are."
     x = np.asarray(x)
-    if x.dtype.kind != 'f': raise DitHeadError(f'{name}: samples of type {x.dtype}; expected floats in [-1,1]. Divide whole numbers by their largest.')
-    if x.ndim != 1 or not len(x): raise DitHeadError(f'{name}: samples of shape {x.shape}; expected (T,) with T > 0, mono at {RATE} Hz.')
+    if x.dtype.kind != "f":
+        raise DitHeadError(
+            f"{name}: samples of type {x.dtype}; expected floats in [-1,1]. "
+            "Divide whole numbers by their largest."
+        )
+    if x.ndim != 1 or not len(x):
+        raise DitHeadError(
+            f"{name}: samples of shape {x.shape}; expected (T,) with T > 0, mono at {RATE} Hz."
+        )
     bad = len(x) - int(np.isfinite(x).sum())
-    if bad: raise DitHeadError(f'{name}: {bad} of {len(x)} samples are NaN or infinite; expected finite numbers. Convert the file again.')
+    if bad:
+        raise DitHeadError(
+            f"{name}: {bad} of {len(x)} samples are NaN or infinite; expected finite numbers. "
+            "Convert the file again."
+        )
     return x.astype(np.float32, copy=False)
 
-def _ffmpeg(path:Path, limit:float|None) -> tuple: # samples, what ffmpeg complained about, its exit code
+
+def _ffmpeg(path: Path, limit: float | None) -> tuple:  # samples, ffmpeg's complaints, exit code
     "Decode the first sound track of a file, a second beyond `limit` at most, to mono f32 at 16 kHz."
     import imageio_ffmpeg
-    mix = 'aformat=sample_fmts=flt:channel_layouts=stereo|mono,aresample=ochl=mono:rematrix_maxval=1' # 5.1 by way of stereo: its centre stays loud
-    r = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-nostdin', '-i', str(path), '-map', '0:a:0', '-af',
-                        f'aresample=async=1:first_pts=0,{mix}', '-ac', '1', '-ar', str(RATE), '-f', 'f32le', *(['-t', str(limit+1)] if limit else []), '-'], capture_output=True)
-    return np.frombuffer(r.stdout, '<f4').copy(), r.stderr.decode(errors='replace').strip(), r.returncode
+
+    # 5.1 goes by way of stereo: its centre stays loud
+    mix = (
+        "aformat=sample_fmts=flt:channel_layouts=stereo|mono,aresample=ochl=mono:rematrix_maxval=1"
+    )
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin"]
+    command += ["-i", f"file:{path}", "-map", "0:a:0"]  # `file:` for names like `12:30.wav`
+    command += ["-af", f"aresample=async=1:first_pts=0,{mix}", "-ac", "1", "-ar", str(RATE)]
+    if limit:
+        command += ["-t", str(limit + 1)]
+    r = subprocess.run([*command, "-f", "f32le", "-"], capture_output=True)
+    samples = np.frombuffer(r.stdout, "<f4").copy()
+    return samples, r.stderr.decode(errors="replace").strip(), r.returncode
 
 # %% ../nbs/06_audio.ipynb #cell013
 def load_audio(path:str|Path, # any sound or video file that ffmpeg reads
@@ -51,17 +72,17 @@ def load_audio(path:str|Path, # any sound or video file that ffmpeg reads
 
 # %% ../nbs/06_audio.ipynb #cell022
 @functools.cache
-def mel_filters(bands:int=BANDS, # number of triangles
-                n_fft:int=1024, # length of the Fourier transform, samples
-                low:float=50, # Hz, lower edge of the first triangle
-                high:float=8000, # Hz, upper edge of the last
-               ) -> torch.Tensor: # (n_fft//2+1, bands) f32
+def mel_filters(
+    bands: int = BANDS,  # number of triangles
+    n_fft: int = 1024,  # length of the Fourier transform, samples
+    low: float = 50,  # Hz, lower edge of the first triangle
+    high: float = 8000,  # Hz, upper edge of the last
+) -> torch.Tensor:  # (n_fft//2+1, bands) f32
     "Triangles of equal width on the mel scale, `mel = 2595 log10(1 + f/700)`."
-    ends = [math.log10(1 + f/700) for f in (low, high)]
-    edges = 700*(10**torch.linspace(*ends, bands+2, dtype=torch.float64) - 1)
-    f = torch.linspace(0, RATE/2, n_fft//2+1, dtype=torch.float64)[:, None]
-    up, down = (f - edges[:-2])/edges.diff()[:-1], (edges[2:] - f)/edges.diff()[1:]
-    return torch.minimum(up, down).clamp(min=0).float()
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = mel_filter_bank(n_fft // 2 + 1, bands, low, high, RATE, mel_scale="htk")
+    return torch.from_numpy(filters).float()
 
 # %% ../nbs/06_audio.ipynb #cell029
 MEL_FLOOR, MEL_MEAN, MEL_STD = 1e-3, -2.5, 3.5 # of log energies, measured on speech; fixed for all clips
@@ -83,23 +104,23 @@ class AudioEncoder:
 
     def __init__(
         self,
-        name: str | Path = 'mel',  # 'mel', 'whisper', a Hugging Face hub id, or a local folder
-        device='cpu',  # where a network runs; 'mel' is always on the CPU
+        name: str | Path = "mel",  # 'mel', 'whisper', a Hugging Face hub id, or a local folder
+        device="cpu",  # where a network runs; 'mel' is always on the CPU
         chunk: float = 20.0,  # seconds computed at once: less needs less memory
         overlap: float = math.inf,  # seconds heard around a chunk; Whisper: at most (30-chunk)/2
         normalise: bool = True,  # 'whisper' only: by the recording's own mean and deviation
     ):
         if not (chunk >= 0.02 and overlap >= 0):
             raise DitHeadError(
-                f'chunks of {chunk} s with {overlap} s around; expected at least 0.02 and 0.'
+                f"chunks of {chunk} s with {overlap} s around; expected at least 0.02 and 0."
             )
         self.name, self.dim, self.run = str(name), BANDS, log_mel
-        self.normalise = normalise and self.name == 'whisper'
-        if self.name != 'mel':
+        self.normalise = normalise and self.name == "whisper"
+        if self.name != "mel":
             self.dim, self.run = _load(self.name, device, chunk, overlap)
 
     def __repr__(self):
-        return f'AudioEncoder({self.name!r}, dim={self.dim})'
+        return f"AudioEncoder({self.name!r}, dim={self.dim})"
 
     @torch.no_grad()
     def __call__(
@@ -116,41 +137,24 @@ class AudioEncoder:
         return features
 
 # %% ../nbs/06_audio.ipynb #cell037
-def _pretrained(name: str) -> tuple:  # the network, what prepares its samples
-    "A network of a hub or a folder. Raises `DitHeadError`."
-    from transformers import AutoFeatureExtractor, AutoModel
-
-    try:
-        net, extractor = AutoModel.from_pretrained(name), AutoFeatureExtractor.from_pretrained(name)
-    except (OSError, ValueError) as e:
-        raise DitHeadError(
-            f'{name}: cannot load this speech encoder ({str(e).splitlines()[0]}). '
-            "Use 'mel', 'whisper', a local folder, or go online."
-        ) from None
-    return net.float().eval().requires_grad_(False), extractor
-
-
 def _load(name: str, device, chunk: float, overlap: float) -> tuple:
     "Width of the features, and a function from samples to features. Raises `DitHeadError`."
-    if name == 'whisper':
-        from dithead_lite.encoders import whisper_tiny
+    from dithead_lite import encoders
 
-        net, extractor = whisper_tiny()
-    else:
-        net, extractor = _pretrained(name)
+    net, extractor = encoders.whisper_tiny() if name == "whisper" else encoders.pretrained(name)
     c, step = net.config, round(chunk * 50)
-    if c.model_type == 'whisper':
+    if c.model_type == "whisper":
         if chunk > 30:
-            raise DitHeadError(f'{name}: chunks of {chunk} s; Whisper hears at most 30 s.')
-        encoder = net.get_encoder() if hasattr(net, 'get_encoder') else net
+            raise DitHeadError(f"{name}: chunks of {chunk} s; Whisper hears at most 30 s.")
+        encoder = net.get_encoder() if hasattr(net, "get_encoder") else net
         side = round(min(overlap, (30 - chunk) / 2) * 50)
-        return c.hidden_size, _Whisper(encoder.to(device), extractor, step, side)
-    one_per_hop = math.prod(getattr(c, 'conv_stride', [])) == HOP
-    known = c.model_type in ('wav2vec2', 'hubert', 'wavlm')
-    if not known or not one_per_hop or getattr(c, 'adapter_attn_dim', None):
+        return c.hidden_size, encoders.Whisper(encoder.to(device), extractor, step, side)
+    one_per_hop = math.prod(getattr(c, "conv_stride", [])) == HOP
+    known = c.model_type in ("wav2vec2", "hubert", "wavlm")
+    if not known or not one_per_hop or getattr(c, "adapter_attn_dim", None):
         raise DitHeadError(
-            f'{name}: {c.model_type} with strides {getattr(c, "conv_stride", None)}; expected '
-            f'Wav2Vec2, HuBERT or WavLM without adapters, one feature per {HOP} samples, or Whisper.'
+            f"{name}: {c.model_type} with strides {getattr(c, 'conv_stride', None)}; expected "
+            f"Wav2Vec2, HuBERT or WavLM without adapters, one feature per {HOP} samples, or Whisper."
         )
     return c.hidden_size, _Wav2Vec2(net.to(device), extractor.do_normalize, step, overlap * 50)
 
@@ -164,27 +168,6 @@ def _along(n: int, step: int, f) -> torch.Tensor:  # (n,D)
             out = y.new_empty(n, y.shape[-1])
         out[a : a + len(y)] = y
     return out
-
-
-class _Whisper:
-    "Whisper's encoder: chunks of `step` features with `side` more around them, 30 s at most."
-
-    def __init__(self, net, extractor, step, side):
-        self.net, self.extractor, self.step, self.side = net, extractor, step, side
-
-    def __call__(self, x):
-        n = -(-len(x) // HOP)
-        side = self.side
-
-        def chunk(a, b):
-            return self._chunk(x, max(0, a - side), a, b, min(n, b + side))
-
-        return _along(n, self.step, chunk)
-
-    def _chunk(self, x, lo, a, b, hi):
-        part = x[lo * HOP : hi * HOP]
-        mel = self.extractor(part, sampling_rate=RATE, return_tensors='pt').input_features
-        return self.net(mel.to(self.net.device)).last_hidden_state[0, a - lo : b - lo]
 
 # %% ../nbs/06_audio.ipynb #audio01
 def _settle(first:torch.nn.Module, # the first layer: convolution, norm
