@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['VISEMES', 'SHAPES', 'LANGUAGES', 'LANDMARKS', 'mouth_curves', 'speak', 'sentence', 'Person', 'Stage', 'make_clip',
-           'make_speakers', 'main', 'SpeechBank', 'speech_bank', 'front_landmarks']
+           'make_speakers', 'run', 'SpeechBank', 'speech_bank', 'front_landmarks']
 
 # %% ../nbs/14_speakers.ipynb #cell005
-import _ctypes, argparse, contextlib, ctypes, functools, gzip, importlib.util, json, os, re, tempfile, wave
+import _ctypes, argparse, contextlib, ctypes, functools, gzip, importlib.util, json, os, re, subprocess, tempfile, wave
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable
@@ -15,7 +15,7 @@ from typing import Callable
 import numpy as np, torch
 
 from .audio import load_audio, log_mel
-from .core import DitHeadError, atomic_path, in_processes, run_cli
+from .core import DitHeadError, atomic_path, in_processes
 from .faces import mouth_opening
 from .video import VideoWriter
 
@@ -108,7 +108,8 @@ def speak(text:str,           # what to say
           rate:int=150,       # words per minute
           pitch:int=50,       # 0-99
          ) -> tuple:          # samples (T,) f32, Hz, [(IPA symbol, start s, end s), ...]
-    "Say a text with eSpeak NG. Raises `DitHeadError` for an unknown voice or a text without a sound."
+    "Say a text with eSpeak NG, or with Flite where the voice reads `flite+slt`. Raises `DitHeadError` for an unknown voice or a text without a sound."
+    if voice.startswith('flite+'): return _flite(text, voice[6:], rate, pitch)
     sound, events = [], []
     @_CALLBACK
     def collect(wav, n, event):
@@ -126,6 +127,39 @@ def speak(text:str,           # what to say
     if not sound: raise DitHeadError(f'{text!r}: nothing to say. Give it words.')
     samples = np.concatenate(sound).astype(np.float32)/32768; ends = [t for _, t in events[1:]] + [len(samples)/hz]
     return samples, hz, [(re.sub('[ˈˌː]', '', s), t, e) for (s, t), e in zip(events, ends) if e > t]
+
+_ARPABET = dict(pair.split('=') for pair in (
+    'aa=ɑ ae=æ ah=ʌ ao=ɔ aw=aʊ ax=ə ay=aɪ b=b ch=tʃ d=d dh=ð eh=ɛ er=ɚ ey=eɪ f=f g=ɡ hh=h ih=ɪ iy=iː '
+    'jh=dʒ k=k l=l m=m n=n ng=ŋ ow=oʊ oy=ɔɪ p=p r=ɹ s=s sh=ʃ t=t th=θ uh=ʊ uw=uː v=v w=w y=j z=z zh=ʒ'
+).split())
+
+
+def _flite(text: str, voice: str, rate: int, pitch: int) -> tuple:
+    "English by Debian's `flite` (training only): samples (T,) f32, Hz, [(IPA symbol, start s, end s), ...]."
+    with tempfile.TemporaryDirectory() as tmp:
+        scale = 150 / rate
+        sets = ['--setf', f'duration_stretch={scale:.3f}', '-psdur', '-o', f'{tmp}/a.wav']
+        try:
+            done = subprocess.run(
+                ['flite', '-voice', voice, *sets, '-t', text], capture_output=True, text=True
+            )
+        except FileNotFoundError:
+            raise DitHeadError('flite: not installed. Try `apt-get install flite`.') from None
+        if done.returncode or not Path(f'{tmp}/a.wav').exists():
+            raise DitHeadError(f'flite: could not speak with voice {voice}. Use slt, rms, awb or kal.')
+        with wave.open(f'{tmp}/a.wav') as f:
+            hz = f.getframerate()
+            samples = np.frombuffer(f.readframes(f.getnframes()), '<i2').astype(np.float32) / 32768
+    phonemes, start = [], 0.0
+    for name, end in re.findall(r'(\w+):([\d.]+)', done.stdout):
+        end = float(end)
+        # its stops begin with the closure, where eSpeak marks the burst
+        begin = {'p': max(start, end - 0.015), 'b': start + 0.02}.get(name, start)
+        if name in _ARPABET:
+            phonemes.append((_ARPABET[name], begin, end))
+        start = end
+    return samples, hz, phonemes
+
 
 # %% ../nbs/14_speakers.ipynb #cell030
 _SENTENCES = { # language: voice, then subjects | verbs | objects | places
@@ -192,7 +226,9 @@ def _mesh() -> dict:
     _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
     used = np.unique(quads); small = np.full(len(V), -1); small[used] = np.arange(len(used))
     split = lambda q: np.concatenate([q[:,[0,1,2]], q[:,[0,2,3]]])
-    return dict(V=V[used], used=used, small=small, point=small[quads.reshape(-1)[first]], uv=uv[first], hair=layer[first],
+    names = 'skin cavity socket cloth left_eye right_eye upper_teeth lower_teeth tongue left_lashes right_lashes'.split()
+    groups = {name: split(small[f]) for name, (f, _) in zip(names, parts)}
+    return dict(V=_closed(V[used]), groups=groups, used=used, small=small, point=small[quads.reshape(-1)[first]], uv=uv[first], hair=layer[first],
                 triangles=split(inverse.reshape(-1, 4)), surface=split(small[quads[:skin]]), line=_hair_line(V)[used])
 
 @functools.lru_cache(maxsize=500)
@@ -203,10 +239,58 @@ def _target(name:str) -> np.ndarray: # (V,3)
     out = np.zeros((19158, 3), np.float32); out[rows[:,0].astype(int)] = rows[:,1:]
     return out[_mesh()['used']]
 
+_SEAM = np.array([(-.246, 6.609), (-.106, 6.6085), (0, 6.6045), (.106, 6.6085), (.246, 6.609)])
+
+
+def _closed(V: np.ndarray) -> np.ndarray:  # (V,3)
+    "MakeHuman's lips gape by .007-.009 at rest; here they meet, and overlap a little."
+    x, y, z = V.T
+    gape = np.interp(abs(x), [0, 0.106, 0.19, 0.245], [0.007, 0.009, 0.007, 0.001])
+    above = y - np.interp(x, *_SEAM.T)
+    near = (z > 1.35) & (abs(x) < 0.25)
+    move = 0.5 * (0.003 + 1.2 * gape) * np.sign(above) * _ramp(0.12, 0, abs(above))
+    return np.c_[x, np.where(near, y - move, y), z].astype(np.float32)
+
+
+_SMOOTHING = dict(mouthFunnel=14, mouthPucker=14, jawOpen=6, mouthLowerDown=6, mouthUpperUp=6)
+
+
+def _spread(D: np.ndarray, steps: int) -> np.ndarray:  # (V,3)
+    "Smooth displacements over the mesh: funnel and pucker would pull the lips into a V."
+    t, n = _mesh()['surface'], len(D)
+    edges = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]])
+    a, b = np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0).T
+    degree = np.bincount(a, minlength=n)[:, None]
+    for _ in range(steps):
+        near = np.stack([np.bincount(a, x[b], n) for x in D.T], 1) / np.maximum(degree, 1)
+        D = np.where(degree > 0, 0.4 * D + 0.6 * near, D)
+    return D
+
+
 @functools.lru_cache
-def _shapes() -> np.ndarray: # (len(SHAPES), V, 3)
-    files = lambda s: [f'faceunits01/targets/faceunits/{n}.target' for n in ([s+'Left', s+'Right'] if s in _BOTH else [s])]
-    return np.stack([sum(_target(f) for f in files(s)) for s in SHAPES])
+def _shapes() -> np.ndarray:  # (len(SHAPES), V, 3)
+    "Displacements of the blendshapes; the lips part least at the corners."
+    corner = _ramp(0.10, 0.24, abs(_mesh()['V'][:, 0]))[:, None]
+    shapes = []
+    for s in SHAPES:
+        names = [s + 'Left', s + 'Right'] if s in _BOTH else [s]
+        D = sum(_target(f'faceunits01/targets/faceunits/{n}.target') for n in names)
+        D = _spread(D, _SMOOTHING.get(s, 0))
+        if s in ('mouthUpperUp', 'mouthLowerDown'):
+            D = D * (1 - 0.75 * corner)
+        shapes.append(D)
+    return np.stack(shapes).astype(np.float32)
+
+
+def _touch(points: np.ndarray) -> np.ndarray:  # (...,68,k)
+    "Inner-lip points whose lips overlap (the upper one below the lower one) meet halfway; y is up."
+    points = np.array(points)
+    for up, low in ((61, 67), (62, 66), (63, 65)):
+        over = (points[..., up, 1] < points[..., low, 1])[..., None]
+        middle = (points[..., up, :] + points[..., low, :]) / 2
+        points[..., up, :] = np.where(over, middle, points[..., up, :])
+        points[..., low, :] = np.where(over, middle, points[..., low, :])
+    return points
 
 # %% ../nbs/14_speakers.ipynb #cell041
 LANDMARKS = [5402, 868, 5238, 5242, 5241, 893, 743, 5293, 5225, 11899, 7463, 7595, 11850, 11851, 11847, 7573, 12001, # jaw
@@ -297,10 +381,12 @@ def _texture(person:Person) -> np.ndarray: # (640,512,3) u8
     if person.age > .8: mix((person.age-.7)*(spot(0, 7.8, .5, .02)+spot(0, 7.92, .45, .018)+spot(.42, 6.75, .05, .15)+spot(-.42, 6.75, .05, .15)), skin*.72)
     if person.male > .5 and r.random() < .6: # beard
         mix(r.uniform(.1, .5)*_ramp(6.98, 6.75, Y)*_ramp(6., 6.2, Y)*(1-spot(0, 6.6, .28, .12)), hair*.6+skin*.15)
-    w = .5-.15*person.male; lips = (1-w)*skin*[1,.62,.62] + w*dark*np.array([165,60,66])
-    if person.male < .5 and col['lip'] < 3: lips = .4*lips + .6*np.array([(170,35,50), (150,40,80), (195,70,70)][col['lip']])
+    lips = skin*r.uniform([.82, .60, .66], [.95, .70, .80]) # as measured on photographs: darker, redder, less yellow
+    if person.male < .5 and col['lip'] < 2: lips = .75*lips + .25*np.array([(170,35,50), (150,40,80)][col['lip']])
     mask = np.zeros((_H, _W), np.uint8); cv2.fillPoly(mask, [_pixel(*np.array(_UPPER+_LOWER).T).round().astype(np.int32)], 255)
     mix(cv2.GaussianBlur(mask, (0, 0), 2.2)/255, lips)
+    seam = abs(Y-np.interp(X, *_SEAM.T)) # the line along which the lips meet
+    mix(.55*_ramp(.012, .003, seam)*_ramp(.27, .2, abs(X)), lips*[.45, .35, .35])
     brows = _brows(r.uniform(.018, .034)*(.9+.35*person.male), r.uniform(0, .03))
     mix(r.uniform(.65, .95)*brows*(.8+.2*r.random((_H, _W))), np.minimum(hair*.75, skin*.7))
     cells = [(38,9,9), np.array([200,120,110])*dark, col['cloth'], (240,234,216), (118,44,46), (26,20,20), hair, (0,0,0)]
@@ -321,12 +407,15 @@ def _rotation(yaw:float, pitch:float, roll:float) -> np.ndarray: # (3,3); radian
 # %% ../nbs/14_speakers.ipynb #cell050
 class Stage:
     "An offscreen window that shows one person under one light. Raises `DitHeadError` without the extra."
-    def __init__(self, size:int): # pixels of a side
+    def __init__(self,
+                 size:int,      # pixels of a side
+                 zoom:float=1., # 1: head and shoulders, 1.35: a face that fills the picture
+                ):
         os.environ.setdefault('LP_NUM_THREADS', '0') # one thread for the software renderer: workers share the cores
         try: import pyvista as pv
         except ImportError: raise _missing('pyvista') from None
         from vtkmodules.vtkCommonCore import vtkLogger; vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR) # no warning that there is no screen
-        self.pv, self.size, self.big = pv, size, size*3//2
+        self.pv, self.size, self.big, self.zoom = pv, size, size*3//2, zoom
         self.pl = pv.Plotter(off_screen=True, window_size=[self.big]*2, lighting='none'); self.pl.render_window.SetMultiSamples(0)
 
     def dress(self, person:Person, seed:int) -> None:
@@ -359,6 +448,8 @@ class Stage:
 
     def _camera(self, r):
         distance, width = r.uniform(8, 16), 1.5/r.uniform(.5, .6); centre = np.array([r.uniform(-.08, .08), r.uniform(6.85, 7.0), 1])
+        width /= self.zoom
+        centre[1] -= 0.5*(self.zoom-1) # a near camera aims at the mouth
         c = self.pl.camera; c.position, c.focal_point, c.up = centre+[0, 0, distance], centre, (0, 1, 0)
         c.view_angle, c.clipping_range = 2*np.degrees(np.arctan(width/2/distance)), (2, distance+8)
         matrix = c.GetCompositeProjectionTransformMatrix(1, -1, 1); self.project = np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
@@ -370,12 +461,16 @@ class Stage:
         import cv2
         m, pivot = self.m, np.float32([0, 6.3, .4])
         V = self.V + self.scale*np.tensordot(np.asarray(weights, np.float32), _shapes(), 1)
+        rest = V
         V = V + self.turn*((V-pivot) @ _rotation(*pose).T.astype(np.float32) + pivot - V)
         n = _normals(V, m['surface'])[m['point']]; P = V[m['point']]; P[m['hair']] += n[m['hair']]*self.lift
         self.mesh.points = P; self.mesh.point_data['Normals'][:] = n
         self.mesh.GetPointData().GetNormals().Modified(); self.mesh.Modified(); self.pl.render()
         image = cv2.resize(self.pl.screenshot(return_img=True)[...,:3], (self.size, self.size), interpolation=cv2.INTER_AREA)
-        q = np.c_[V[m['small'][LANDMARKS]], np.ones(68)] @ self.project.T
+        k = m['small'][LANDMARKS]
+        touching = _touch(rest[k])
+        touching = touching + self.turn[k]*((touching-pivot) @ _rotation(*pose).T + pivot - touching)
+        q = np.c_[touching, np.ones(68)] @ self.project.T
         return image, (q[:,:2]/q[:,3:]*[.5, -.5]+.5)*self.size - .5
 
 # %% ../nbs/14_speakers.ipynb #cell060
@@ -440,7 +535,7 @@ def make_clip(folder:str|Path, # NAME.mp4 and NAME.json go here, and NAME_twin.m
 
 def _film(path, stage, weights, poses, fps, audio, seconds) -> np.ndarray: # landmarks (N,68,2)
     landmarks = []
-    with VideoWriter(path, stage.size, stage.size, fps, audio=audio, duration=seconds, comment='synthetic speaker', crf=17) as out:
+    with VideoWriter(path, stage.size, stage.size, fps, audio=audio, duration=seconds, comment='synthetic speaker', crf=17 if stage.zoom == 1 else 13) as out:
         for w, pose in zip(weights, poses): image, points = stage.frame(w, pose); out.write(image); landmarks.append(points)
     return np.array(landmarks)
 
@@ -460,6 +555,8 @@ def make_speakers(folder:str|Path,   # made if it isn't there
                   twin:bool=False,   # a second clip of each, the same but for sound and mouth
                   workers:int=2,     # processes
                   languages:tuple=LANGUAGES,
+                  zoom:float=1.,     # of the camera, see `Stage`
+                  overwrite:bool=False, # make finished clips anew
                  ) -> int:           # clips made now
     "Render a set of speakers, one clip each; finished clips are kept. Raises `DitHeadError` for sizes that make no clip."
     from tqdm import tqdm
@@ -467,8 +564,8 @@ def make_speakers(folder:str|Path,   # made if it isn't there
     folder = Path(folder)
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise DitHeadError(f'{folder}: no such folder, and it can\'t be made ({e.strerror}). Choose another.') from None
-    jobs = [(folder, s, languages[s % len(languages)], seconds, size, fps, twin) for s in range(seed, seed+speakers)]
-    todo = [j for j in jobs if not (folder/f'{_name(*j[1:3])}.json').exists()]
+    jobs = [(folder, s, languages[s % len(languages)], seconds, size, fps, twin, zoom) for s in range(seed, seed+speakers)]
+    todo = [j for j in jobs if overwrite or not (folder/f'{_name(*j[1:3])}.json').exists()]
     with tqdm(total=len(jobs), initial=len(jobs)-len(todo), desc='speakers', unit='clip') as bar:
         for _ in in_processes(_work, todo, workers): bar.update()
     return len(todo)
@@ -476,25 +573,47 @@ def make_speakers(folder:str|Path,   # made if it isn't there
 def _name(seed, language): return f's{seed:05d}_{language}'
 
 _stages = {} # windows are kept between clips
-def _work(folder, seed, language, seconds, size, fps, twin):
-    if size not in _stages: _stages[size] = Stage(size)
-    make_clip(folder, _name(seed, language), Person.random(seed), language, seconds, _stages[size], seed, twin, fps=fps, noise=(10, 45))
+def _work(folder, seed, language, seconds, size, fps, twin, zoom):
+    if (size, zoom) not in _stages: _stages[size, zoom] = Stage(size, zoom)
+    make_clip(folder, _name(seed, language), Person.random(seed), language, seconds, _stages[size, zoom], seed, twin, fps=fps, noise=(10, 45))
 
-def _main():
-    p = argparse.ArgumentParser('dithead_speakers', description='Render synthetic speakers with exact lip truth.')
-    p.add_argument('-o', '--out', required=True, metavar='FOLDER', help='one NAME.mp4 and NAME.json each; finished ones are kept')
-    p.add_argument('--speakers', type=int, default=100); p.add_argument('--seconds', type=float, default=6, help='of each clip')
-    p.add_argument('--size', type=int, default=256, help='pixels of a side'); p.add_argument('--fps', type=float, default=25, help='frames/s')
-    p.add_argument('--languages', nargs='+', choices=LANGUAGES, default=LANGUAGES, metavar='CODE', help=f'taken in turn, of {" ".join(LANGUAGES)}')
-    p.add_argument('--seed', type=int, default=1000, help='of the first speaker'); p.add_argument('--workers', type=int, default=2, help='processes')
-    p.add_argument('--twin', action='store_true', help='also NAME_twin, the same but for sound and mouth')
-    a = p.parse_args()
-    made = make_speakers(a.out, a.speakers, a.seconds, a.size, a.seed, a.fps, a.twin, a.workers, tuple(a.languages))
-    print(f'{a.out}: {made} clips made')
+def run(args: argparse.Namespace) -> None:
+    "The job of `dithead_speakers`; the command's arguments are read by `cli`."
+    if getattr(args, 'photos', None):
+        from dithead_lite.photoclips import make_photo_clips
 
-def main() -> int: # exit code
-    "The command `dithead_speakers`."
-    return run_cli(_main)
+        made = make_photo_clips(
+            args.out,
+            args.photos,
+            args.people,
+            args.seconds,
+            args.size,
+            args.seed,
+            args.fps,
+            args.twin,
+            args.workers,
+            tuple(args.languages),
+            args.clean,
+            args.part,
+            args.flite,
+            args.overwrite,
+        )
+    else:
+        made = make_speakers(
+            args.out,
+            args.speakers,
+            args.seconds,
+            args.size,
+            args.seed,
+            args.fps,
+            args.twin,
+            args.workers,
+            tuple(args.languages),
+            getattr(args, 'zoom', 1.0),
+            args.overwrite,
+        )
+    print(f'{args.out}: {made} clips made')
+
 
 # %% ../nbs/14_speakers.ipynb #528f0598
 @dataclass
@@ -519,7 +638,8 @@ def front_landmarks(weights:np.ndarray, # (...,len(SHAPES)) blendshape weights
                    ) -> np.ndarray: # (...,68,2), x to the right and y down, in units of about 10 cm
     "The landmarks of the base mesh, seen from the front: what a mouth looks like, without a picture."
     m = _mesh(); k = m['small'][LANDMARKS]
-    return (m['V'][k] + np.tensordot(np.asarray(weights, np.float32), _shapes()[:, k], 1))[..., :2]*[1, -1]
+    points = m['V'][k] + np.tensordot(np.asarray(weights, np.float32), _shapes()[:, k], 1)
+    return _touch(points)[..., :2]*[1, -1]
 
 # %% ../nbs/14_speakers.ipynb #df70eb1b
 def _recite(seed:int, seconds:float, languages:tuple) -> tuple: # the seed, (F,80) f16, (F,len(SHAPES)) f16
