@@ -10,7 +10,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
 root = Path(__file__).resolve().parent.parent
-out, here, pages = root/'_docs', root/'.ci', sorted((root/'nbs').glob('*.ipynb'))
+out, here, pages = root/'_docs', root/'.ci', [*sorted((root/'nbs').glob('*.ipynb')), *sorted((root/'nbs'/'lab').glob('*.ipynb'))]
 names = [p.stem for p in pages if p.stem != 'index']
 
 def tidy(path, readme=False):
@@ -53,7 +53,7 @@ class Exporter(HTMLExporter):
 def link(text, own):
     "Links to notebooks become links to pages, names of notebooks too; the Colab badge, a picture on the net, becomes words."
     text = re.sub(r'\[!\[[^\]]*\]\([^)]*colab-badge\.svg\)\]', '[Open in Colab]', text)
-    text = re.sub(r'\]\((?:https://github\.com/[\w/-]+?/blob/main/nbs/)?(\w+)\.ipynb', r'](\1.html', text)
+    text = re.sub(r'\]\((?:https://github\.com/[\w/-]+?/blob/main/nbs/|\.\./)?(?:lab/)?(\w+)\.ipynb', r'](\1.html', text)
     text = re.sub(r'`(\d\d_[a-z_]+)`', r'\1', text)
     parts = re.split(r'(```.*?```|`[^`\n]*`|\[[^\]]*\]\([^)]*\))', text, flags=re.S)
     parts[::2] = [re.sub(r'(?<![\w/])\d\d_[a-z_]+(?![\w/.]\w)', lambda m: f'[{m[0]}]({m[0]}.html)' if m[0] in names and m[0] != own else m[0], p) for p in parts[::2]]
@@ -95,7 +95,7 @@ def page(path):
 
 def build():
     shutil.rmtree(out, ignore_errors=True); out.mkdir()
-    (out/'style.css').write_text((here/'docs.css').read_text() + HtmlFormatter().get_style_defs('.highlight'))
+    (out/'style.css').write_text((here/'docs.css').read_text(encoding='utf-8') + HtmlFormatter().get_style_defs('.highlight'), encoding='utf-8')
     for p in pages: (out/f'{p.stem}.html').write_text(page(p), encoding='utf-8')
 
 # ---- check
@@ -104,7 +104,7 @@ class Handler(SimpleHTTPRequestHandler):
     "The pages, the page that checks them, and a place where it reports."
     def do_GET(self):
         if self.path != '/check': return super().do_GET()
-        body = ('<script>const pages = ' + json.dumps(['index', *names]) + ';' + (here/'check_docs.js').read_text() + '</script>').encode()
+        body = ('<script>const pages = ' + json.dumps(['index', *names]) + ';' + (here/'check_docs.js').read_text(encoding='utf-8') + '</script>').encode()
         self.send_response(200); self.send_header('Content-Type', 'text/html; charset=utf-8'); self.end_headers(); self.wfile.write(body)
     def do_POST(self):
         self.server.report = json.loads(self.rfile.read(int(self.headers['Content-Length']))); self.send_response(204); self.end_headers(); self.server.done.set()
@@ -112,16 +112,16 @@ class Handler(SimpleHTTPRequestHandler):
 
 def check():
     "Open every page in headless Chromium, without a network, and end with an error if one has a fault."
-    browser = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-    if not browser: return print('docs: no Chromium here, the pages were built but not opened')
+    browser = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'))), None)
+    if not browser: sys.exit('docs: no Chromium here, so the pages were not looked at. Install one (apt-get install chromium), or open _docs/index.html yourself.')
     server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Handler, directory=out)); server.done, server.report = threading.Event(), None
     threading.Thread(target=server.serve_forever, daemon=True).start()
     flags = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as d:
         p = subprocess.Popen([browser, *flags, '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', f'--user-data-dir={d}',
                               f'http://127.0.0.1:{server.server_port}/check'], stderr=subprocess.DEVNULL)
-        server.done.wait(180); p.terminate(); p.wait()
-    if server.report is None: sys.exit('docs: Chromium gave no report within three minutes')
+        server.done.wait(240); p.terminate(); p.wait()
+    if server.report is None: sys.exit('docs: Chromium gave no report within four minutes')
     for name, r in server.report.items(): print(f'docs: {name}: {r["images"]} pictures, {r["formulas"]} formulas, {r["links"]} links' + ''.join(f'\n  FAULT {f}' for f in r['faults']))
     if any(r['faults'] for r in server.report.values()): sys.exit('docs: faults, see above')
 

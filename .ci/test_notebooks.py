@@ -33,10 +33,30 @@ def test_readme(command, tmp_path):
     assert r.returncode == 0, r.stderr[-3000:]
     assert (tmp_path/'dubbed.mp4').stat().st_size > 10_000, r.stdout
 
-def test_import():
-    "Seconds of the processor, not of the clock: the machine may be busy."
-    before = os.times(); subprocess.run([sys.executable, '-c', 'import dithead_lite'], check=True); after = os.times()
-    assert after.children_user + after.children_system - before.children_user - before.children_system < .2
+EXTRAS = ('matplotlib', 'IPython', 'ipywidgets', 'moviepy', 'accelerate', 'tensorboardX', 'torchmetrics', 'dlib', 'lpips',
+          'face_alignment', 'numba', 'scipy', 'skimage', 'espeakng_loader', 'anny', 'pyvista', 'transformers')
+modules = [p.stem for p in sorted((root/'dithead_lite').glob('[a-z]*.py'))]
+LIGHT = 'cli', 'core', 'video' # these don't load torch either
+
+def start(code):
+    "What Python prints running `code`, and its seconds of the processor, not of the clock: the machine may be busy."
+    before = os.times(); r = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, check=True); after = os.times()
+    return r.stdout, after.children_user + after.children_system - before.children_user - before.children_system
+
+@pytest.fixture(scope='session')
+def bar():
+    "Seconds that modules may take: those without torch, and the others."
+    return 10*start('pass')[1] + .1, 1.5*start('import numpy, torch')[1] + .2
+
+@pytest.mark.parametrize('module', modules)
+def test_import(module, bar):
+    "A module loads nothing that comes with an extra or is needed by few, and takes little longer than torch alone."
+    code = f'import sys, dithead_lite.{module}; print(*{{*{EXTRAS}}} & {{*sys.modules}})'
+    for _ in range(3): # the best of three, where the first is too slow
+        loaded, took = start(code)
+        assert loaded == '\n'
+        if took < bar[module not in LIGHT]: return
+    assert took < bar[module not in LIGHT], (took, bar)
 
 class Count:
     "Counts outcomes for the closing line `N passed, N failed`."

@@ -224,7 +224,11 @@ def _bench(p):
     add("--people", type=_whole(1), default=10, help="(default: 10)")
     some, text = ["en", "de", "sv", "tr"], "(default: en de sv tr)"
     add("--languages", nargs="+", choices=codes, default=some, metavar="CODE", help=text)
-    add("--seconds", type=_number(0.5, 3600), default=3.2, help="of each clip (default: 3.2)")
+    text = "judge dubs of these filmed clips (or folders of them) instead, with their own sound, "
+    text += "the next clip's and silence"
+    add("--filmed", nargs="+", type=_there, metavar="CLIP", help=text)
+    text = "of each clip (default: 3.2; of --filmed: all)"
+    add("--seconds", type=_number(0.5, 3600), help=text)
     add("--weights", help="a folder of weights (default: the shipped ones)")
     add("--json", type=Path, metavar="FILE", help="also write all rows to this file")
     p.workers()
