@@ -4,251 +4,506 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'PrepareConfig', 'find_landmarks', 'mouth_shape', 'prepare_clip', 'prepared_clips', 'split_clips', 'hide',
-           'to_float', 'draw_each', 'CropDataset', 'cache_latents', 'clip_windows', 'LatentDataset', 'main',
-           'find_clips', 'prepare_main']
+           'to_float', 'draw_each', 'CropDataset', 'cache_latents', 'clip_windows', 'frame_rate', 'LatentDataset',
+           'run']
 
 # %% ../nbs/09_data.ipynb #cell005
-import json, math, os, re, shutil, sys
+import functools
+import json
+import math
+import os
+import re
+import shutil
+import sys
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import TYPE_CHECKING, Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 
-from .core import DitHeadError, fast_autocast, in_processes, run_cli
-from .audio import AudioEncoder, audio_windows, load_audio
+from .audio import RATE, AudioEncoder, audio_windows, load_audio
+from dithead_lite.core import (
+    DitHeadError,
+    Stopped,
+    atomic_path,
+    fast_autocast,
+    in_processes,
+    read_json,
+)
 from .faces import Landmarker, align, fixed_mask, steady, to_crop, warp_crop
-from .video import chunked, probe, read_frames
+from .video import VideoInfo, audio_offset, chunked, probe, read_frames
+
+if TYPE_CHECKING:
+    import argparse
 
 # %% ../nbs/09_data.ipynb #cell012
 @dataclass(frozen=True)
 class PrepareConfig:
-    "What a prepared clip depends on; a change of any of these makes it anew."
-    size:int = 128         # side of the crop, pixels
-    audio:str = 'mel'      # name or folder for `AudioEncoder`
-    landmarks:str = 'auto' # backend of `Landmarker`
-    version:int = 2        # raised when the code changes what it writes
+    "What a prepared clip depends on; one with other values is refused."
+
+    size: int = 128  # side of the crop, pixels
+    audio: str = "mel"  # name or folder for `AudioEncoder`
+    landmarks: str = "auto"  # backend of `Landmarker`
+    version: int = 3  # raised when the code changes what it writes
 
 # %% ../nbs/09_data.ipynb #cell014
-def find_landmarks(video:str|Path, # a clip
-                   landmarker:Landmarker, # its track is reset first
-                   count:int|None=None, # read at most this many frames
-                   chunk:int=64, # frames held in memory
-                   progress:Callable|None=None, # wraps the iterator of chunks (tqdm, for instance)
-                  ) -> np.ndarray: # (N,68,2) f32 pixels, smoothed; NaN rows where there is no face
+def find_landmarks(
+    video: str | Path,  # a clip
+    landmarker: Landmarker,  # its nets are used, in a track of the clip's own
+    count: int | None = None,  # read at most this many frames
+    chunk: int = 64,  # frames held in memory
+    progress: Callable | None = None,  # wraps the iterator of chunks (tqdm, for instance)
+) -> np.ndarray:  # (N,68,2) f32 pixels, smoothed; NaN rows where there is no face
     "Landmarks of a whole clip, in constant memory. Raises `DitHeadError` when no frame has a face."
-    landmarker.reset()
+    track = landmarker.start()
     parts = chunked(read_frames(video, count=count), chunk)
-    points = [landmarker(np.stack(c)) for c in (progress(parts) if progress else parts)]
-    points = steady(np.concatenate(points), landmarker.cuts)
+    points = [track(np.stack(c)) for c in (progress(parts) if progress else parts)]
+    points = steady(np.concatenate(points), track.cuts)
     if np.isnan(points[:, 0, 0]).all():
-        raise DitHeadError(f'{video}: no usable face in {len(points)} frames ({landmarker.turned} with one turned away). Choose a clip in which a face is at least 50 pixels wide and turned to the camera.')
+        raise DitHeadError(
+            f"{video}: no usable face in {len(points)} frames ({track.turned} with one turned "
+            "away). Choose a clip in which a face is at least 50 pixels wide and turned to the "
+            "camera."
+        )
     return points
 
 # %% ../nbs/09_data.ipynb #cell019
-def mouth_shape(landmarks:np.ndarray, # (N,68,2) in crop coordinates
-                size:int, # side of the crop, pixels
-               ) -> np.ndarray: # (N,40) f32: the 20 mouth points, minus the clip's mean, in twentieths of the crop
+def mouth_shape(
+    landmarks: np.ndarray,  # (N,68,2) in crop coordinates
+    size: int,  # side of the crop, pixels
+) -> (
+    np.ndarray
+):  # (N,40) f32: the 20 mouth points, minus the clip's mean, in twentieths of the crop
     "How the mouth differs from this person's average mouth: what sound alone can tell."
     mouth = landmarks[:, 48:68].reshape(len(landmarks), -1)
-    return ((mouth - np.nanmean(mouth, 0)) / (size/20)).astype(np.float32)
+    return ((mouth - np.nanmean(mouth, 0)) / (size / 20)).astype(np.float32)
 
 # %% ../nbs/09_data.ipynb #cell023
-def prepare_clip(video:str|Path, # a clip with sound
-                 out:str|Path, # folder of the prepared clip
-                 config:PrepareConfig=PrepareConfig(), # crop size, sound features, landmarks
-                 landmarker:Landmarker|None=None, # to share one between clips
-                ) -> Path: # `out`
-    "Write crops, landmarks, affines, sound features and settings of one clip; a finished one with the same settings is kept."
+def prepare_clip(
+    video: str | Path,  # a clip with sound
+    out: str | Path,  # folder of the prepared clip
+    config: PrepareConfig = PrepareConfig(),  # crop size, sound features, landmarks
+    landmarker: Landmarker | None = None,  # to share one between clips
+    encoder: AudioEncoder | None = None,  # likewise
+    overwrite: bool = False,  # replace what was prepared with other settings
+) -> Path:  # `out`
+    """
+    Write crops, landmarks, affines, sound features and settings of one clip; a finished one with
+    the same settings is kept. Raises `DitHeadError`: no sound, no face, other settings.
+    """
     video, out = Path(video), Path(out)
-    meta = dict(settings=asdict(config), source=video.name, bytes=video.stat().st_size if video.exists() else 0)
-    if is_prepared(out, meta): return out
+    meta = describe(video, config)
+    if is_prepared(out, meta, overwrite):
+        return out
     info = probe(video)
-    if not info.has_audio: raise DitHeadError(f'{video}: no sound track; training needs the speech. Choose a clip with sound.')
+    if not info.has_audio:
+        raise DitHeadError(
+            f"{video}: no sound track; training needs the speech. Choose a clip with sound."
+        )
     points = find_landmarks(video, landmarker or Landmarker(config.landmarks))
-    found = ~np.isnan(points[:, 0, 0])
-    affines = align(points, config.size)
-    tmp = out.with_name(f'.{out.name}.{os.getpid()}.part')
-    shutil.rmtree(tmp, ignore_errors=True); tmp.mkdir(parents=True)
+    tmp = out.with_name(f".{out.name}.{os.getpid()}.part")
+    shutil.rmtree(tmp, ignore_errors=True)
+    tmp.mkdir(parents=True)
     try:
-        write_crops(video, tmp/'crops.npy', affines, config.size)
-        twin = twin_of(video)
-        if twin.exists(): write_crops(twin, tmp/'twin.npy', affines, config.size)
-        features = AudioEncoder(config.audio)(load_audio(video))
-        truth = video.with_suffix('.json') # exact landmarks, where the clip is synthetic
-        exact = np.array(json.loads(truth.read_text())['landmarks'], np.float32)[:len(points)] if truth.exists() else points
-        for name, a in dict(landmarks=points, affines=affines, found=found, audio=features.numpy().astype(np.float16),
-                            mouth=mouth_shape(to_crop(exact, affines), config.size)).items(): np.save(tmp/f'{name}.npy', a)
-        (tmp/'meta.json').write_text(json.dumps({**meta, 'fps': str(info.fps), 'n_frames': len(points), 'faces': int(found.sum())}))
-        shutil.rmtree(out, ignore_errors=True); os.replace(tmp, out)
-    finally: shutil.rmtree(tmp, ignore_errors=True)
+        write_arrays(info, tmp, points, config.size, encoder or AudioEncoder(config.audio))
+        counts = dict(n_frames=len(points), faces=int((~np.isnan(points[:, 0, 0])).sum()))
+        text = json.dumps({**meta, "fps": str(info.fps), **counts})
+        (tmp / "meta.json").write_text(text, encoding="utf-8")
+        shutil.rmtree(out, ignore_errors=True)
+        os.replace(tmp, out)
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
     return out
 
 # %% ../nbs/09_data.ipynb #cell025
-def is_prepared(out:Path, meta:dict) -> bool:
-    "True if `out` holds a finished clip made from the same file with the same settings."
-    try: old = json.loads((out/'meta.json').read_text())
-    except (OSError, ValueError): return False
-    return all(old.get(k) == v for k, v in meta.items())
+def describe(video: Path, config: PrepareConfig) -> dict:
+    "What a prepared clip is made of: the settings, and name and size of the file."
+    there = video.stat().st_size if video.exists() else 0
+    return dict(settings=asdict(config), source=video.name, bytes=there)
 
-def twin_of(video:Path) -> Path:
-    "Where the twin of a synthetic clip would be: NAME_twin beside NAME, and NAME beside NAME_twin."
-    return video.with_stem(video.stem[:-5] if video.stem.endswith('_twin') else video.stem+'_twin')
 
-def write_crops(video:Path, path:Path, affines:np.ndarray, size:int, chunk:int=64) -> None:
+def is_prepared(out: Path, meta: dict, overwrite: bool = False) -> bool:
+    """
+    True if `out` holds a finished clip of the same file and settings. Raises `DitHeadError` for a
+    finished one of others, unless it may be replaced.
+    """
+    try:
+        old = read_json(out / "meta.json", ["settings"])
+    except DitHeadError:
+        return False
+    was, now = ({**m["settings"], **m} for m in (old, meta))
+    changes = [
+        f"{k} {was.get(k)}, now {v}" for k, v in now.items() if k != "settings" and v != was.get(k)
+    ]
+    if changes and not overwrite:
+        raise DitHeadError(
+            f"{out}: prepared with other settings ({'; '.join(changes)}). Choose another -o, or "
+            "add --overwrite to make it again."
+        )
+    return not changes
+
+
+def sound_from_first_frame(info: VideoInfo) -> np.ndarray:  # (T,) f32 at 16 kHz
+    "The sound of a clip; sample 0 is heard with frame 0, whichever stream begins first."
+    samples = from_moment(load_audio(info.path), audio_offset(info))
+    if not len(samples):
+        raise DitHeadError(
+            f"{info.path}: the sound ends before the first picture. Choose a clip that has both at "
+            "the same time."
+        )
+    return samples
+
+
+def from_moment(samples: np.ndarray, start: float) -> np.ndarray:
+    "Samples from a moment (s) on, which may lie before the first: then silence comes before it."
+    k = round(start * RATE)
+    return samples[k:] if k >= 0 else np.pad(samples, (-k, 0))
+
+
+def twin_of(video: Path) -> Path:
+    "Where the twin of a synthetic clip would be: NAME_twin beside NAME, and the other way round."
+    stem = video.stem
+    return video.with_stem(stem[:-5] if stem.endswith("_twin") else stem + "_twin")
+
+
+def write_crops(video: Path, path: Path, affines: np.ndarray, size: int, chunk: int = 64) -> None:
     "Aligned crops of a clip as one `(N,3,S,S)` u8 array on disk; frames without a face are black."
-    crops = np.lib.format.open_memmap(path, 'w+', np.uint8, (len(affines), 3, size, size)); k = 0
+    crops = np.lib.format.open_memmap(path, "w+", np.uint8, (len(affines), 3, size, size))
+    k = 0
     for frames in chunked(read_frames(video, count=len(affines)), chunk):
-        a = affines[k:k+len(frames)]; ok = ~np.isnan(a[:, 0, 0])
-        if ok.any(): crops[k:k+len(frames)][ok] = np.asarray(warp_crop(np.stack(frames)[ok], a[ok], size))
+        a = affines[k : k + len(frames)]
+        ok = ~np.isnan(a[:, 0, 0])
+        if ok.any():
+            faces = np.stack(frames)[ok]
+            crops[k : k + len(frames)][ok] = np.asarray(warp_crop(faces, a[ok], size))
         k += len(frames)
     crops.flush()
 
+
+def write_arrays(info: VideoInfo, out: Path, points: np.ndarray, size: int, encoder) -> None:
+    "All arrays of a prepared clip."
+    video = Path(info.path)
+    affines = align(points, size)
+    write_crops(video, out / "crops.npy", affines, size)
+    if twin_of(video).exists():
+        write_crops(twin_of(video), out / "twin.npy", affines, size)
+    arrays = dict(
+        landmarks=points,
+        affines=affines,
+        found=~np.isnan(points[:, 0, 0]),
+        audio=encoder(sound_from_first_frame(info)).numpy().astype(np.float16),
+        mouth=mouth_shape(to_crop(exact_landmarks(video, points), affines), size),
+    )
+    for name, a in arrays.items():
+        np.save(out / f"{name}.npy", a)
+
+
+def exact_landmarks(video: Path, points: np.ndarray) -> np.ndarray:  # (N,68,2)
+    "The exact landmarks beside a synthetic clip; where a NAME.json isn't of that kind: `points`."
+    path = video.with_suffix(".json")
+    if not path.exists():
+        return points
+    try:
+        exact = np.array(read_json(path, ["landmarks"])["landmarks"], np.float32)[: len(points)]
+        if exact.shape == points.shape:
+            return exact
+        reason = f"{path}: landmarks of shape {exact.shape}; expected {points.shape}."
+    except (DitHeadError, TypeError, ValueError) as e:
+        reason = str(e).split(". ")[0] + "."
+    print(f"{reason} It is passed over: the detected landmarks are used.", file=sys.stderr)
+    return points
+
 # %% ../nbs/09_data.ipynb #cell032
-def prepared_clips(folder:str|Path, # a folder of prepared clips
-                  ) -> list[Path]: # their folders, sorted by name
+KINDS = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg")  # clips in a folder
+
+
+def prepared_clips(
+    folder: str | Path,  # a folder of prepared clips
+) -> list[Path]:  # their folders, sorted by name
     "The prepared clips in a folder. Raises `DitHeadError` when there is none."
-    clips = sorted(p.parent for p in Path(folder).glob('*/meta.json') if not p.parent.name.startswith('.'))
-    if not clips: raise DitHeadError(f'{folder}: no prepared clips. Make some with `dithead_prepare CLIPS… -o {folder}`.')
+    there = (p.parent for p in Path(folder).glob("*/meta.json"))
+    clips = sorted(p for p in there if not p.name.startswith("."))
+    if not clips:
+        raise DitHeadError(
+            f"{folder}: no prepared clips. Make some with `dithead_prepare CLIPS… -o {folder}`."
+        )
     return clips
 
 # %% ../nbs/09_data.ipynb #cell033
-def split_clips(clips:Sequence[Path], # prepared clips
-                held_out:float=.1, # fraction of the people, for validation
-               ) -> tuple[list[Path], list[Path]]: # training clips, validation clips
-    "Split by person: every k-th person is held out with all clips; of fewer than k none is. Clips of a person are named alike but for `_twin` or `_NUMBER` at the end, as in HDTF."
-    person = lambda c: re.sub(r'(_twin|_\d+)+$', '', c.name)
-    k = max(2, round(1/held_out)); out = set(sorted({person(c) for c in clips})[k-1::k])
+def split_clips(
+    clips: Sequence[Path],  # prepared clips
+    held_out: float = 0.1,  # fraction of the people, for validation
+) -> tuple[list[Path], list[Path]]:  # training clips, validation clips
+    """
+    Split by person: every k-th person is held out with all clips; of fewer than k none is. Clips of
+    a person are named alike but for `_twin`, `_NUMBER` or a suffix at the end, as in HDTF.
+    """
+    if not 0 < held_out <= 0.5:
+        raise DitHeadError(f"held_out: {held_out}; expected more than 0 and at most .5.")
+    ends = "|".join(k[1:] for k in KINDS)
+
+    def person(c):
+        return re.sub(rf"(_twin|_\d+|_({ends}))+$", "", c.name)
+
+    k = max(2, round(1 / held_out))
+    out = set(sorted({person(c) for c in clips})[k - 1 :: k])
     return [c for c in clips if person(c) not in out], [c for c in clips if person(c) in out]
 
 # %% ../nbs/09_data.ipynb #cell036
-def hide(crops:torch.Tensor, # (B,3,S,S) in [-1,1]
-         mask:torch.Tensor, # (1,S,S) or (B,1,S,S) bool, True = hidden
-        ) -> torch.Tensor: # (B,3,S,S), mid-grey where hidden
+def hide(
+    crops: torch.Tensor,  # (B,3,S,S) in [-1,1]
+    mask: torch.Tensor,  # (1,S,S) or (B,1,S,S) bool, True = hidden
+) -> torch.Tensor:  # (B,3,S,S), mid-grey where hidden
     "The masked frame: what the network may see of the picture that it has to change."
-    return crops.masked_fill(mask, 0.)
+    return crops.masked_fill(mask, 0.0)
 
-def to_float(crops) -> torch.Tensor: # (..., 3,S,S) f32 in [-1,1]
+
+def to_float(crops) -> torch.Tensor:  # (..., 3,S,S) f32 in [-1,1]
     "Pixels 0…255 as floats in [-1,1]."
     return torch.tensor(np.asarray(crops), dtype=torch.float32).div_(127.5).sub_(1)
 
 # %% ../nbs/09_data.ipynb #fe373688
-def draw_each(seeds:torch.Tensor, # (B,) int64
-              shape:Sequence[int], # of one sample's draw
-              normal:bool=False, # N(0,1) in place of [0,1)
-             ) -> torch.Tensor: # (B, *shape)
+def draw_each(
+    seeds: torch.Tensor,  # (B,) int64
+    shape: Sequence[int],  # of one sample's draw
+    normal: bool = False,  # N(0,1) in place of [0,1)
+) -> torch.Tensor:  # (B, *shape)
     "One draw per seed: a sample's randomness is its own."
     g, draw = torch.Generator(), torch.randn if normal else torch.rand
     return torch.stack([draw(tuple(shape), generator=g.manual_seed(int(s))) for s in seeds])
 
 # %% ../nbs/09_data.ipynb #cell041
 class CropDataset(torch.utils.data.Dataset):
-    "Crops of prepared clips, `x` of `(B,3,S,S)` in [-1,1]; masked ones for the second autoencoder. Half are mirrored."
-    def __init__(self, clips:Sequence[Path], # prepared clips
-                 masked:bool=False): # hide the lower face
-        self.parts = [(np.load(c/'crops.npy', mmap_mode='r'), np.flatnonzero(np.load(c/'found.npy'))) for c in clips]
+    """
+    Crops of prepared clips, `x` of `(B,3,S,S)` in [-1,1]; masked ones for the second autoencoder.
+    Half are mirrored.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Path],  # prepared clips
+        masked: bool = False,  # hide the lower face
+    ):
+        self.parts = []
+        for c in clips:
+            rows = np.flatnonzero(np.load(c / "found.npy"))
+            self.parts.append((np.load(c / "crops.npy", mmap_mode="r"), rows))
         self.index = [(p, k) for p, (_, ok) in enumerate(self.parts) for k in ok]
-        self.mask = torch.as_tensor(np.asarray(fixed_mask(self.parts[0][0].shape[-1]))) if masked else None
-    def __len__(self): return len(self.index)
-    def __getitem__(self, i): # (3,S,S), never mirrored
-        p, k = self.index[i]; x = to_float(self.parts[p][0][k])
+        size = self.parts[0][0].shape[-1]
+        self.mask = torch.as_tensor(np.asarray(fixed_mask(size))) if masked else None
+
+    def __len__(self):
+        return len(self.index)
+
+    def __getitem__(self, i):  # (3,S,S), never mirrored
+        p, k = self.index[i]
+        x = to_float(self.parts[p][0][k])
         return x if self.mask is None else hide(x, self.mask)
+
     def __getitems__(self, rows, seeds):
-        mirror = draw_each(seeds, (1,))[:, 0] < .5
-        return dict(x=torch.stack([x.flip(-1) if m else x for x, m in zip((self[i] for i in rows), mirror)]))
+        mirror = draw_each(seeds, (1,))[:, 0] < 0.5
+        crops = [self[i] for i in rows]
+        return dict(x=torch.stack([x.flip(-1) if m else x for x, m in zip(crops, mirror)]))
 
 # %% ../nbs/09_data.ipynb #cell045
 @torch.no_grad()
-def cache_latents(clip:Path, # a prepared clip
-                  faces, # `VQGAN` of faces
-                  masked, # `VQGAN` of masked faces
-                  key:str, # names the two networks; latents of others are made anew
-                  every:int=1, # of the frames with a face, every so-manieth becomes a target
-                  batch:int=32, # frames at a time
-                 ) -> Path: # `latents.npz` in the clip's folder
-    "Encode a clip once: target and masked latents, and references of every fourth. With a twin, the conditions are the twin's: another mouth."
-    path, key = clip/'latents.npz', f'{key}/{every}'
-    if path.exists() and str(np.load(path)['key']) == key: return path
+def cache_latents(
+    clip: Path,  # a prepared clip
+    faces,  # `VQGAN` of faces
+    masked,  # `VQGAN` of masked faces
+    key: str,  # names the two networks; latents of others are made anew
+    every: int = 1,  # of the frames with a face, every so-manieth becomes a target
+    batch: int = 32,  # frames at a time
+) -> Path:  # `latents.npz` in the clip's folder
+    """
+    Encode a clip once: target and masked latents, and references of every fourth. With a twin, the
+    conditions are the twin's: another mouth.
+    """
+    path, key = clip / "latents.npz", f"{key}/{every}"
+    if path.exists():
+        with np.load(path) as z:
+            if str(z["key"]) == key:
+                return path
     device = next(faces.parameters()).device
-    target = np.load(clip/'crops.npy', mmap_mode='r')
-    other = np.load(clip/'twin.npy', mmap_mode='r') if (clip/'twin.npy').exists() else target
+    target = np.load(clip / "crops.npy", mmap_mode="r")
+    other = target
+    if (clip / "twin.npy").exists():
+        other = np.load(clip / "twin.npy", mmap_mode="r")
     mask = torch.as_tensor(np.asarray(fixed_mask(target.shape[-1])))
+
     def encode(net, crops, rows, change=lambda x: x):
-        with fast_autocast(device): parts = [net.to_latents(change(to_float(crops[r])).to(device)).cpu().half() for r in np.split(rows, range(batch, len(rows), batch))]
-        return torch.cat(parts).numpy() # outside: autocast has no float16 on a CPU
-    rows = np.flatnonzero(np.load(clip/'found.npy'))[::every]
-    latents, hidden = encode(faces, target, rows), encode(masked, other, rows, lambda x: hide(x, mask))
-    tmp = path.with_name(f'.latents.{os.getpid()}.part.npz')
-    np.savez(tmp, key=key, rows=rows, latents=latents, masked=hidden, reference=latents[::4] if other is target else encode(faces, other, rows[::4]))
-    os.replace(tmp, path)
+        parts = []
+        for r in np.split(rows, range(batch, len(rows), batch)):
+            with fast_autocast(device):
+                parts.append(net.to_latents(change(to_float(crops[r])).to(device)))
+        return torch.cat([p.cpu().half() for p in parts]).numpy()
+
+    rows = np.flatnonzero(np.load(clip / "found.npy"))[::every]
+    latents = encode(faces, target, rows)
+    arrays = dict(
+        rows=rows,
+        latents=latents,
+        masked=encode(masked, other, rows, lambda x: hide(x, mask)),
+        reference=latents[::4] if other is target else encode(faces, other, rows[::4]),
+    )
+    with atomic_path(path) as tmp:
+        np.savez(tmp, key=key, **arrays)
     return path
 
 # %% ../nbs/09_data.ipynb #cell050
-def clip_windows(clip:Path, # a prepared clip
-                 rows:np.ndarray, # (n,) frames
-                ) -> torch.Tensor: # (n,T,D) windows of sound
+def clip_windows(
+    clip: Path,  # a prepared clip
+    rows: np.ndarray,  # (n,) frames
+) -> torch.Tensor:  # (n,T,D) windows of sound
     "The sound around some frames of a prepared clip."
-    fps = float(Fraction(json.loads((clip/'meta.json').read_text())['fps']))
-    return audio_windows(torch.from_numpy(np.load(clip/'audio.npy')).float(), rows[-1]+1, fps)[rows]
+    features = torch.from_numpy(np.load(clip / "audio.npy")).float()
+    return audio_windows(features, rows[-1] + 1, frame_rate(clip))[rows]
+
+
+def frame_rate(clip: Path) -> float:
+    "Frames per second of a prepared clip."
+    return float(Fraction(read_json(clip / "meta.json", ["fps"])["fps"]))
+
 
 class LatentDataset(torch.utils.data.Dataset):
-    "Batches for the DiT from clips with cached latents: target, masked and reference latents, audio windows, mouth shape."
-    def __init__(self, clips:Sequence[Path], # prepared clips after `cache_latents`
-                 apart:float=.5): # the reference is at least this far away, s
+    """
+    Batches for the DiT from clips with cached latents: target, masked and reference latents, audio
+    windows, mouth shape.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Path],  # prepared clips after `cache_latents`
+        apart: float = 0.5,  # the reference is at least this far away, s
+    ):
         parts, start = {}, 0
         for c in clips:
-            z = np.load(c/'latents.npz'); rows = z['rows']; n, m = len(rows), len(z['reference'])
-            fps = float(Fraction(json.loads((c/'meta.json').read_text())['fps']))
-            gap = math.ceil(apart*fps/max(1, np.diff(rows[::4]).min(initial=99))) # in references
-            now = dict(latents=z['latents'], masked=z['masked'], audio=clip_windows(c, rows).half(), mouth=np.load(c/'mouth.npy')[rows], reference=z['reference'],
-                       at=np.arange(n)//4, first=np.full(n, start), count=np.full(n, m), gap=np.full(n, min(gap, m//2)))
-            now['like'] = now['mouth'][::4]; start += m # how the mouth was where the references are from
-            for k, v in now.items(): parts.setdefault(k, []).append(torch.as_tensor(v))
+            now = self._clip(c, apart, start)
+            start += len(now["reference"])
+            for k, v in now.items():
+                parts.setdefault(k, []).append(torch.as_tensor(v))
         self.parts = {k: torch.cat(v) for k, v in parts.items()}
-    def __len__(self): return len(self.parts['latents'])
+
+    def _clip(self, c, apart, start):
+        with np.load(c / "latents.npz") as z:
+            z = {k: z[k] for k in ("rows", "latents", "masked", "reference")}
+        rows = z.pop("rows")
+        n, m = len(rows), len(z["reference"])
+        frames = max(1, np.diff(rows[::4]).min(initial=99))  # between two references
+        gap = math.ceil(apart * frame_rate(c) / frames)  # in references
+        mouth = np.load(c / "mouth.npy")[rows]
+        return dict(
+            **z,
+            audio=clip_windows(c, rows).half(),
+            mouth=mouth,
+            at=np.arange(n) // 4,
+            first=np.full(n, start),
+            count=np.full(n, m),
+            gap=np.full(n, min(gap, m // 2)),
+            like=mouth[::4],  # how the mouth was where the references are from
+        )
+
+    def __len__(self):
+        return len(self.parts["latents"])
+
     def __getitems__(self, rows, seeds):
-        i, p = torch.as_tensor(rows), self.parts; at, first, n, gap = (p[k][i, None] for k in ('at', 'first', 'count', 'gap'))
-        away = gap + (draw_each(seeds, (2,))*(n-2*gap).clamp(min=1)).long() # from target to reference, around the clip's ends
-        j = first + (at+away) % n # two candidates
-        best = (p['like'][j] - p['mouth'][i, None]).square().sum(-1).argmax(1)
-        return {**{k: p[k][i].float() for k in ('latents', 'masked', 'audio', 'mouth')}, 'reference': p['reference'][j[range(len(i)), best]].float()}
+        i, p = torch.as_tensor(rows), self.parts
+        at, first, n, gap = (p[k][i, None] for k in ("at", "first", "count", "gap"))
+        # from target to reference, around the clip's ends
+        away = gap + (draw_each(seeds, (2,)) * (n - 2 * gap).clamp(min=1)).long()
+        j = first + (at + away) % n  # two candidates
+        best = (p["like"][j] - p["mouth"][i, None]).square().sum(-1).argmax(1)
+        batch = {k: p[k][i].float() for k in ("latents", "masked", "audio", "mouth")}
+        return {**batch, "reference": p["reference"][j[range(len(i)), best]].float()}
 
 # %% ../nbs/09_data.ipynb #cell055
-def main() -> None:
-    "`dithead_prepare CLIPS… -o FOLDER`"
-    sys.exit(run_cli(prepare_main))
+def find_clips(paths: Iterable[Path]) -> dict[str, Path]:  # name of the prepared clip -> file
+    "Files as named, and all clips inside folders; each once, and no name twice."
+    files = {}  # name: files
+    seen = set()
+    for p in paths:
+        for f in _clips_in(p) if p.is_dir() else [p]:
+            if f.resolve() not in seen:
+                seen.add(f.resolve())
+                name = "_".join(f.relative_to(p).with_suffix("").parts) if p.is_dir() else f.stem
+                files.setdefault(name, []).append(f)
+    if not files:
+        given = " ".join(map(str, paths))
+        raise DitHeadError(f"{given}: no clips found. Name video files, or folders of them.")
+    named = {}
+    for name, same in files.items():
+        for new, f in zip(_names(name, same), same):
+            if new in named:
+                raise DitHeadError(
+                    f"{named[new]}, {f}: both would be prepared as {new!r}. Rename one of them."
+                )
+            named[new] = f
+    return named
 
-KINDS = '.mp4', '.m4v', '.mov', '.mkv', '.avi', '.webm', '.mpg', '.mpeg' # what counts as a clip in a folder
 
-def find_clips(paths:Sequence[Path]) -> dict[str, Path]: # name of the prepared clip -> file
-    "Files as named, and all clips inside folders; a clip in a folder of the folder is named after both."
-    inside = lambda d: sorted(f for f in d.rglob('*') if f.suffix.lower() in KINDS and not f.name.startswith('.'))
-    found = {'_'.join(f.relative_to(p).with_suffix('').parts) if p.is_dir() else f.stem: f for p in paths for f in (inside(p) if p.is_dir() else [p])}
-    if not found: raise DitHeadError(f'{" ".join(map(str, paths))}: no clips found. Name video files, or folders of them.')
-    return found
+def _clips_in(folder):
+    inside = (f for f in folder.rglob("*") if f.suffix.lower() in KINDS and f.is_file())
+    return sorted(f for f in inside if not f.name.startswith("."))
 
-_landmarkers = {} # one per process and kind
-def _prepare(video, out, config, threads) -> str: # why it can't be used, or nothing
+
+def _names(name, files):
+    "Names of files that would share one: with the folders in which they differ, then the suffix."
+    if len(files) == 1:
+        return [name]
+    files = [f.resolve() for f in files]
+    common = os.path.commonpath([f.parent for f in files])
+    names = ["_".join(f.relative_to(common).with_suffix("").parts) for f in files]
+    if len(set(names)) == 1:
+        names = [name] * len(files)
+    kinds = [f.suffix[1:].lower() for f in files]
+    return [n if names.count(n) == 1 else f"{n}_{k}" for n, k in zip(names, kinds)]
+
+# %% ../nbs/09_data.ipynb #run02
+@functools.cache
+def _tools(config: PrepareConfig) -> tuple[Landmarker, AudioEncoder]:
+    return Landmarker(config.landmarks), AudioEncoder(config.audio)
+
+
+def _prepare(video, out, config, threads, overwrite) -> str:  # why it can't be used, or nothing
     torch.set_num_threads(threads)
-    if config.landmarks not in _landmarkers: _landmarkers[config.landmarks] = Landmarker(config.landmarks)
-    try: prepare_clip(video, out, config, _landmarkers[config.landmarks]); return ''
-    except DitHeadError as e: return str(e)
+    try:
+        prepare_clip(video, out, config, *_tools(config), overwrite)
+        return ""
+    except DitHeadError as e:
+        return str(e)
 
-def prepare_main(args:Sequence[str]|None=None) -> None:
-    "Prepare clips in several processes; unusable ones are listed with the reason."
-    import argparse
+# %% ../nbs/09_data.ipynb #run03
+def run(
+    args: "argparse.Namespace",  # of `cli.parser('prepare')`
+) -> None:
+    "The job of `dithead_prepare`: unusable clips are listed with the reason, the others prepared."
     from tqdm.auto import tqdm
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    p = argparse.ArgumentParser('dithead_prepare', description='Prepare clips with sound for training: crops, landmarks, sound features.')
-    p.add_argument('clips', nargs='+', type=Path, help='video files, or folders of them')
-    p.add_argument('-o', '--out', required=True, type=Path, help='folder for the prepared clips')
-    p.add_argument('--size', type=int, default=128, help='side of the crops, pixels')
-    p.add_argument('--audio', default='mel', help="'mel', or a transformers name or folder")
-    p.add_argument('--workers', type=int, default=cores, help='processes (default: one per core)')
-    a = p.parse_args(args)
-    jobs = [(f, a.out/name, PrepareConfig(a.size, a.audio), max(1, cores//a.workers)) for name, f in find_clips(a.clips).items()]
-    refused = [r for r in tqdm(in_processes(_prepare, jobs, min(a.workers, len(jobs))), 'prepare', len(jobs), unit='clip') if r]
-    for r in refused: print(f'left out: {r}', file=sys.stderr)
-    if len(refused) == len(jobs): raise DitHeadError(f'none of {len(jobs)} clips could be prepared; the reasons are above.')
+
+    config = PrepareConfig(args.size, args.audio, args.landmarks)
+    clips = find_clips(args.clips)
+    for name, video in clips.items():  # refuses before the work begins
+        is_prepared(args.out / name, describe(video, config), args.overwrite)
+    _tools(config)  # a fault of theirs is told once, and what they download is there
+    workers = min(args.workers, len(clips))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = max(1, cores // workers)
+    jobs = [(f, args.out / n, config, threads, args.overwrite) for n, f in clips.items()]
+    refused = 0
+    try:
+        results = in_processes(_prepare, jobs, workers, unit="clips")
+        for reason in tqdm(results, "prepare", len(jobs), unit="clip"):
+            if reason:
+                tqdm.write(f"left out: {reason}", file=sys.stderr)
+                refused += 1
+    except Stopped:
+        for name in clips:  # a process that had to be killed couldn't tidy up
+            for part in args.out.glob(f".{name}.*.part"):
+                shutil.rmtree(part, ignore_errors=True)
+        raise
+    if refused == len(jobs):
+        raise DitHeadError(
+            f"none of {len(jobs)} clips could be prepared; the reasons are above. Choose clips "
+            "with sound and a face."
+        )
