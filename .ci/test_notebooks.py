@@ -1,5 +1,5 @@
 "Each notebook of nbs/ is one pytest case, run as nbdev_test runs it, in a fresh process: directives and test flags hold. So is each example of the README."
-import os, re, shlex, subprocess, sys
+import os, re, shlex, subprocess, sys, zipfile
 from pathlib import Path
 import pytest
 
@@ -57,6 +57,19 @@ def test_import(module, bar):
         assert loaded == '\n'
         if took < bar[module not in LIGHT]: return
     assert took < bar[module not in LIGHT], (took, bar)
+
+def test_sdist(tmp_path):
+    "The wheel that is made from the sdist (not from this folder) has all that the package needs, and asks for at most nine packages."
+    def run(*words): subprocess.run([sys.executable, *map(str, words)], cwd=root, check=True, capture_output=True)
+    run('setup.py', '-q', 'egg_info', '-e', tmp_path, 'sdist', '-d', tmp_path)
+    run('-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', tmp_path, *tmp_path.glob('*.tar.gz'))
+    with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as z:
+        files = z.namelist()
+        said = {Path(n).name: z.read(n).decode() for n in files if '.dist-info/' in n and n.endswith(('METADATA', '.txt'))}
+    assert {f'dithead_lite/weights/{n}' for n in ('NOTICE.md', 'small/README.md', 'small/settings.json', 'syncnet/config.json')} <= {*files}
+    assert {f'dithead_lite/{m}.py' for m in modules} <= {*files} and 'dithead_dub = dithead_lite.cli:dub' in said['entry_points.txt']
+    needed = re.findall(r'^Requires-Dist: ([\w-]+)(?!.*extra ==)', said['METADATA'], re.M)
+    assert 5 < len(needed) <= 9, needed
 
 class Count:
     "Counts outcomes for the closing line `N passed, N failed`."
