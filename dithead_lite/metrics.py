@@ -6,16 +6,15 @@
 __all__ = ['LEAST', 'BOX', 'SIDE', 'PACKAGE', 'REGIONS', 'psnr', 'ssim', 'ms_ssim', 'mouth_box', 'face_size', 'lpips_distance',
            'fid', 'landmark_distance', 'lagged_correlation', 'mouth_crops', 'Face', 'follow', 'face_embedding',
            'identity_distance', 'flicker', 'seam', 'mouth_windows', 'SyncNet', 'contrastive_loss', 'train_syncnet',
-           'SyncScore', 'sync_curve', 'OriginalSyncNet', 'mfcc', 'original_curve', 'evaluate', 'table', 'eval_main',
-           'main']
+           'SyncScore', 'sync_curve', 'OriginalSyncNet', 'mfcc', 'original_curve', 'sound_of', 'evaluate', 'table',
+           'run']
 
 # %% ../nbs/12_metrics.ipynb #cell005
-import functools, json, math, sys
+import argparse, functools, json, math
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 import torch
@@ -24,10 +23,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .core import DitHeadError, atomic_path, run_cli
+from .core import DitHeadError, atomic_path, need, read_json
 from .audio import RATE, audio_windows, load_audio, log_mel, vary_sound
 from .faces import Landmarker, align, face_masks, fixed_mask, mouth_opening, steady, to_crop, warp_crop
-from .video import VideoInfo, chunked, probe, read_frames
+from .video import VideoInfo, audio_offset, chunked, probe, read_frames
 
 # %% ../nbs/12_metrics.ipynb #cell011
 def _pictures(x) -> torch.Tensor: # (N,3,H,W) f32 in [0,1]
@@ -45,12 +44,10 @@ def psnr(a:np.ndarray, # (N,H,W,3) or (N,3,H,W) u8
          b:np.ndarray, # the same shape
         ) -> np.ndarray: # (N,) dB, inf for equal pictures
     "Peak signal-to-noise ratio of each pair. Raises `ValueError` for unlike shapes."
-    from torchmetrics.functional.image import peak_signal_noise_ratio
-    return peak_signal_noise_ratio(*_pair(a, b), data_range=1., reduction='none', dim=(1, 2, 3)).numpy()
+    return need('torchmetrics.functional.image', 'metrics').peak_signal_noise_ratio(*_pair(a, b), data_range=1., reduction='none', dim=(1, 2, 3)).numpy()
 
 def _ssim(a:torch.Tensor, b:torch.Tensor, **kw) -> torch.Tensor:
-    from torchmetrics.functional.image import structural_similarity_index_measure
-    return structural_similarity_index_measure(a, b, data_range=1., reduction='none', **kw)[1]
+    return need('torchmetrics.functional.image', 'metrics').structural_similarity_index_measure(a, b, data_range=1., reduction='none', **kw)[1]
 
 def _inside(a, b) -> torch.Tensor: # (N,) mean SSIM of the windows that lie inside
     return _ssim(a, b, return_full_image=True)[..., 5:-5, 5:-5].mean((1, 2, 3))
@@ -105,8 +102,8 @@ def fid(a:np.ndarray, # (N,H,W,3) or (N,3,H,W) u8; thousands of pictures
         feature:int|nn.Module=2048, # layer of Inception, or a network of your own: (N,3,H,W) u8 → (N,D)
        ) -> float:
     "Fréchet distance of the features of two sets of pictures (Heusel et al. 2017). Raises `DitHeadError` without library or weights."
-    from torchmetrics.image.fid import FrechetInceptionDistance
-    try: metric = FrechetInceptionDistance(feature)
+    fid = need('torchmetrics.image.fid', 'metrics')
+    try: metric = fid.FrechetInceptionDistance(feature)
     except Exception as e: raise _needs('FID', 'the library torch-fidelity and the weights of Inception', e) from None
     for pictures, real in ((a, True), (b, False)):
         for part in (_pictures(pictures)*255).byte().split(64): metric.update(part, real=real)
@@ -247,7 +244,7 @@ class SyncNet(nn.Module):
         "The shipped weights, or those of `train_syncnet`. Raises `DitHeadError`."
         folder = Path(folder)
         try:
-            net = cls(**json.loads((folder/'config.json').read_text())['model'])
+            net = cls(**json.loads((folder/'config.json').read_text(encoding='utf-8'))['model'])
             net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder/'model.safetensors').items()})
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e: raise DitHeadError(f'{folder}: no weights of SyncNet that fit ({type(e).__name__}). Expected what train_syncnet writes.') from None
         return net.eval().requires_grad_(False)
@@ -267,7 +264,7 @@ def _vary(x:torch.Tensor) -> torch.Tensor:
 # %% ../nbs/12_metrics.ipynb #cell052
 def _windows(video:Path) -> tuple: # mouths (N,5,32,32) u8, sounds (N,11,80) f16
     "All windows of a synthetic speaker, cut at the exact landmarks of the JSON beside it."
-    points = np.array(json.loads(video.with_suffix('.json').read_text())['landmarks'], np.float32); info = probe(video)
+    points = np.array(read_json(video.with_suffix('.json'), ['landmarks'])['landmarks'], np.float32); info = probe(video)
     mouths = mouth_crops(np.stack(list(read_frames(info, count=len(points)))), points[:info.n_frames])
     return mouth_windows(mouths, float(info.fps)).byte(), audio_windows(log_mel(load_audio(video)), len(mouths), info.fps).half()
 
@@ -312,7 +309,7 @@ def train_syncnet(speakers:str|Path, # a folder of `dithead_speakers`, best with
 def _save(net:SyncNet, out:Path, config:dict) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out/'model.safetensors') as f: save_file({k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}, f)
-    with atomic_path(out/'config.json') as f: f.write_text(json.dumps(config))
+    with atomic_path(out/'config.json') as f: f.write_text(json.dumps(config), encoding='utf-8')
 
 # %% ../nbs/12_metrics.ipynb #cell057
 @dataclass
@@ -399,6 +396,14 @@ def original_curve(net:OriginalSyncNet,
     return torch.stack([F.pairwise_distance(v, a[k:k+n]).mean() for k in range(2*limit + 1)]).flip(0).numpy()
 
 # %% ../nbs/12_metrics.ipynb #cell074
+def sound_of(
+    info: VideoInfo,  # of `probe`
+) -> np.ndarray:  # (T,) f32 at 16 kHz, sample 0 at the first frame
+    "The sound of a clip in step with its frames. Raises `DitHeadError` where there is none."
+    late = round(audio_offset(info) * RATE)  # of the first frame, in samples
+    return np.pad(load_audio(info.path)[max(0, late) :], (max(0, -late), 0))
+
+
 def _step(a:VideoInfo, b:VideoInfo) -> int:
     "Frames of the dub per frame of the source. Raises `DitHeadError` when the two can't be compared."
     if not (0 <= b.width - a.width <= 1 and 0 <= b.height - a.height <= 1): raise DitHeadError(f'{b.path}: {b.width}×{b.height} pixels, the source has {a.width}×{a.height}; expected the same. Scale one to the other first.')
@@ -452,7 +457,7 @@ def evaluate(source:str|Path, # the clip that was dubbed
             ) -> dict: # figures by name; None where one can't be had, and `missing` says why
     "Measure a dub against its source and its speech. Raises `DitHeadError` when they can't be compared."
     a, b, note, lips = probe(source), probe(dubbed), _Notes(), Landmarker()
-    step, samples = _step(a, b), load_audio(speech or dubbed); A, B = follow(a, lips), follow(b, lips)
+    step, samples = _step(a, b), load_audio(speech) if speech else sound_of(b); A, B = follow(a, lips), follow(b, lips)
     P, Q = A.points, B.points[::step]; n = min(len(P), len(Q)); P, Q = P[:n], Q[:n]
     if not np.isfinite(P[:, 0, 0]).any(): raise DitHeadError(f'{a.path}: no usable face in the {n} frames that both clips have. Choose a longer dub.')
     _compare(note, _pairs(a, b, n, step), P, Q, -(-n//limit))
@@ -463,7 +468,7 @@ def evaluate(source:str|Path, # the clip that was dubbed
                 landmarks={region: float(np.nanmean(v)) if np.isfinite(v).any() else None for region, v in zip(('face', 'mouth'), off)}, identity=note.mean('identity', 'whole'),
                 **{name: {who: note.mean(name, who) for who in ('dubbed', 'source')} for name in ('flicker', 'seam')},
                 opening=dict(r=r, lag=lag, r_at_zero=r0, dubbed=wide(o), source=wide(t)),
-                sync=dict(dubbed=asdict(SyncScore.of(sync_curve(net, B, samples))), source=asdict(SyncScore.of(sync_curve(net, A, load_audio(source)))) if a.has_audio else None),
+                sync=dict(dubbed=asdict(SyncScore.of(sync_curve(net, B, samples))), source=asdict(SyncScore.of(sync_curve(net, A, sound_of(a)))) if a.has_audio else None),
                 missing=note.missing)
 
 # %% ../nbs/12_metrics.ipynb #cell076
@@ -485,20 +490,20 @@ def table(report:dict, # of `evaluate`
     return '\n'.join(rows + [f'missing: {why}' for why in report['missing'].values()])
 
 # %% ../nbs/12_metrics.ipynb #cell083
-def _finite(x): # JSON has neither NaN nor infinity
-    if isinstance(x, dict): return {k: _finite(v) for k, v in x.items()}
+def _finite(x):
+    "For JSON, which knows neither NaN nor infinity."
+    if isinstance(x, dict):
+        return {k: _finite(v) for k, v in x.items()}
     return None if isinstance(x, float) and not math.isfinite(x) else x
 
-def eval_main(args:Sequence[str]|None=None) -> None:
-    "The job of `dithead_eval`."
-    import argparse
-    p = argparse.ArgumentParser('dithead_eval', description='Measure a dubbed clip against its source and its speech.')
-    p.add_argument('source', help='the clip that was dubbed'); p.add_argument('dubbed', help='what was made of it')
-    p.add_argument('speech', nargs='?', help='what it should say (default: the sound of the dubbed clip)')
-    p.add_argument('--json', action='store_true', help='print JSON instead of a table')
-    a = p.parse_args(args); report = evaluate(a.source, a.dubbed, a.speech)
-    print(json.dumps(_finite(report), ensure_ascii=False, indent=1) if a.json else table(report))
 
-def main() -> None:
-    "`dithead_eval SOURCE DUBBED [SPEECH] [--json]`"
-    sys.exit(run_cli(eval_main))
+def run(
+    args: argparse.Namespace,  # of `cli.parser('eval')`
+) -> None:
+    "The job of `dithead_eval`."
+    report = evaluate(args.source, args.dubbed, args.speech)
+    text = json.dumps(_finite(report), ensure_ascii=False, indent=1)
+    if args.out:
+        with atomic_path(args.out) as tmp:
+            tmp.write_text(text, encoding="utf-8")
+    print(text if args.json else table(report))

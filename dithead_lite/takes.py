@@ -16,13 +16,14 @@ from typing import Callable, Iterator
 import cv2
 import numpy as np
 
-from .audio import RATE, load_audio
+from .audio import RATE
 from .core import DitHeadError, atomic_path, contact_sheet
 from .data import find_landmarks
 from .faces import Landmarker, align, face_masks, fixed_mask, paste_back, steady
 from .faces import to_crop, warp_crop
+from .metrics import sound_of
 from .mouths import compare_boxes, opening
-from .video import VideoInfo, audio_offset, chunked, probe, read_frames
+from .video import VideoInfo, chunked, probe, read_frames
 
 _SIZE = 256  # pixels, side of the crop on which pictures are compared
 _ROWS, _COLUMNS = slice(122, 235), slice(64, 192)  # the mouth box of that crop
@@ -60,8 +61,7 @@ class Clip:
         info = probe(path)
         if not info.has_audio:
             raise DitHeadError(f"{path}: no sound track; expected a filmed clip with speech.")
-        late = round(audio_offset(info) * RATE)  # of the first frame, in samples
-        samples = np.pad(load_audio(path)[max(0, late) :], (max(0, -late), 0))
+        samples = sound_of(info)
         fps = float(info.fps)
         n = min(info.n_frames, round(len(samples) / RATE * fps), round((seconds or 1e9) * fps))
         if n < max(11, fps):
