@@ -59,7 +59,7 @@ class PhotoStage:
         fit: Fit,
         teeth: np.ndarray,  # (192,448,4) u8
         seed: int,  # of lens, light and the inside of the mouth
-        lips: float = 1.35,  # see `paint`
+        lips: float = 1.25,  # see `paint`
         wall: list | None = None,
         side: tuple = (0, 0, 0),  # light from the side: strength, and the way to it in x and y
         poses: np.ndarray | None = None,  # (N,3) of the clip, radians

@@ -72,7 +72,7 @@ class Take:
         wall = np.clip(r.uniform(30, 225) + r.normal(0, 28, 3), 5, 250).astype(int).tolist()
         wall = wall if r.random() < 0.7 else None
         take = cls(
-            *(name, photo, seed, voice, u(0.6, 1.3), u(-0.05, 0.25), u(0, 0.35), u(1.2, 1.5)),
+            *(name, photo, seed, voice, u(0.6, 1.3), u(-0.05, 0.25), u(0, 0.35), u(1.0, 1.4)),
             side=(u(0, 0.32), u(-1, 1), u(-0.3, 0.6)),
             wall=wall,
             look={},

@@ -381,7 +381,7 @@ def _texture(person:Person) -> np.ndarray: # (640,512,3) u8
     if person.age > .8: mix((person.age-.7)*(spot(0, 7.8, .5, .02)+spot(0, 7.92, .45, .018)+spot(.42, 6.75, .05, .15)+spot(-.42, 6.75, .05, .15)), skin*.72)
     if person.male > .5 and r.random() < .6: # beard
         mix(r.uniform(.1, .5)*_ramp(6.98, 6.75, Y)*_ramp(6., 6.2, Y)*(1-spot(0, 6.6, .28, .12)), hair*.6+skin*.15)
-    lips = skin*r.uniform([.82, .60, .66], [.95, .70, .80]) # as measured on photographs: darker, redder, less yellow
+    lips = skin*r.uniform([.77, .55, .66], [.90, .66, .80]) # as measured on photographs: darker, redder, less yellow
     if person.male < .5 and col['lip'] < 2: lips = .75*lips + .25*np.array([(170,35,50), (150,40,80)][col['lip']])
     mask = np.zeros((_H, _W), np.uint8); cv2.fillPoly(mask, [_pixel(*np.array(_UPPER+_LOWER).T).round().astype(np.int32)], 255)
     mix(cv2.GaussianBlur(mask, (0, 0), 2.2)/255, lips)
@@ -389,7 +389,7 @@ def _texture(person:Person) -> np.ndarray: # (640,512,3) u8
     mix(.55*_ramp(.012, .003, seam)*_ramp(.27, .2, abs(X)), lips*[.45, .35, .35])
     brows = _brows(r.uniform(.018, .034)*(.9+.35*person.male), r.uniform(0, .03))
     mix(r.uniform(.65, .95)*brows*(.8+.2*r.random((_H, _W))), np.minimum(hair*.75, skin*.7))
-    cells = [(38,9,9), np.array([200,120,110])*dark, col['cloth'], (240,234,216), (118,44,46), (26,20,20), hair, (0,0,0)]
+    cells = [np.array([84,26,26])*(.4+.6*dark), np.array([200,120,110])*dark, col['cloth'], (240,234,216), np.array([150,64,66])*(.4+.6*dark), (26,20,20), hair, (0,0,0)]
     for k, c in enumerate(cells): img[_H-30:, k*64:(k+1)*64] = np.array(c)*(.12+.88*_ramp(.1, .85, np.linspace(0, 1, 64)[:,None]) if k in (3, 4) else 1)
     box = np.s_[_H-58:_H-2, int(.85*_W):int(.95*_W)+1]; img[box] = _eye(col['iris'], xx, yy)[box]
     return np.clip(img, 0, 255).astype(np.uint8)
