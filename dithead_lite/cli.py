@@ -19,19 +19,13 @@ from typing import Callable
 from . import __version__
 
 # %% ../nbs/lab/cli.ipynb #cli006
-def _whole(
-    least: int,
-    most: int | None = None,
-) -> Callable[[str], int]:  # for `type=` of an argument
-    "A whole number from `least` to `most`."
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    "For `type=` of an argument: a whole number from `least` to `most`."
     return _in_range(int, "a whole number", least, most)
 
 
-def _number(
-    least: float,
-    most: float | None = None,
-) -> Callable[[str], float]:  # for `type=` of an argument
-    "A number from `least` to `most`."
+def _number(least: float, most: float | None = None) -> Callable[[str], float]:
+    "For `type=` of an argument: a number from `least` to `most`."
     return _in_range(float, "a number", least, most)
 
 
@@ -41,7 +35,7 @@ def _in_range(kind, name, least, most):
     def parse(text):
         with contextlib.suppress(ValueError):
             x = kind(text)
-            if least <= x <= (float("inf") if most is None else most) and x != float("inf"):
+            if least <= x <= (sys.float_info.max if most is None else most):
                 return x
         raise argparse.ArgumentTypeError(f"{text!r}; expected {wanted}")
 
@@ -88,8 +82,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message):
         self.exit(2, f"error: {message}. {self.prog} --help says more.\n")
 
-    def overwrite(self, what):
-        self.add_argument("--overwrite", action="store_true", help=f"replace {what}")
+    def flag(self, name, text, default=False):
+        self.add_argument(name, action="store_true", default=default, help=text)
 
     def device(self):
         text = "cpu, cuda, cuda:N or mps (default: the best there is)"
@@ -119,23 +113,19 @@ def _dub(p):
     add("video", nargs="?", type=_there, help="a clip of a person, or a picture")
     add("speech", nargs="?", type=_there, help="a recording of speech, any file with sound")
     add("-o", "--out", type=Path, default=Path("dubbed.mp4"), help="(default: dubbed.mp4)")
-    add("--steps", type=_whole(1, 1000), default=4, help="network calls per frame (default: 4)")
+    add("--steps", type=_whole(1, 1000), help="network evaluations (default: as the weights say)")
     add("--sampler", choices=CHOICES["sampler"], help="(default: what fits the network)")
-    text = "classifier-free guidance on the sound; 1 = off (default: 1)"
-    add("--guidance", type=_number(0, 100), default=1.0, help=text)
+    add("--guidance", type=_number(0, 100), default=1.0, help="on the sound; 1 = off (default: 1)")
     add("--seed", type=_whole(0), default=0, help="of the noise that all frames share (default: 0)")
     text = "whom to dub: 'largest' (default), 'left', 'right', or a number from the left"
     add("--face", type=_face, default="largest", help=text)
-    text = "draw every second frame and interpolate between: about two thirds of the time"
-    add("--half", action="store_true", help=text)
-    text = "raise the frame rate by interpolating between frames (default: 1)"
-    add("--fps-factor", type=_whole(1, 16), default=1, help=text)
-    text = "decode with the slim decoder: faster, softer"
-    add("--slim", action="store_true", default=None, help=text)
+    p.flag("--half", "draw every second frame, interpolate between: about two thirds of the time")
+    add("--fps-factor", type=_whole(1, 16), default=1, help="times the frame rate (default: 1)")
+    p.flag("--slim", "decode with the slim decoder: faster, softer", default=None)
     add("--weights", help="a folder of weights, or a Hugging Face id (default: the shipped ones)")
     p.landmarks()
     p.device()
-    p.overwrite("the output where it exists")
+    p.flag("--overwrite", "replace the output where it exists")
 
 # %% ../nbs/lab/cli.ipynb #cli018
 def _prepare(p):
@@ -149,17 +139,20 @@ def _prepare(p):
         default=128,
         help="side of the crops, pixels (default: 128)",
     )
-    add("--audio", default="mel", help="'mel', or a transformers name or folder (default: mel)")
+    add(
+        "--audio",
+        default="mel",
+        help="'mel' (default), 'whisper', or a transformers name or folder",
+    )
     p.landmarks()
     p.workers()
-    p.overwrite("clips that were prepared with other settings")
+    p.flag("--overwrite", "replace clips that were prepared with other settings")
 
 
 def _train(p):
     "Train the autoencoders and the DiT on prepared clips, or fit weights to one person."
     add = p.add_argument
-    text = "a folder of prepared clips (dithead_prepare), or one clip"
-    add("data", type=_there, help=text)
+    add("data", type=_there, help="a folder of prepared clips (dithead_prepare), or one clip")
     add(
         "-o",
         "--out",
@@ -175,24 +168,22 @@ def _train(p):
     add("--prediction", choices=kinds, default="x0", help="what the DiT predicts (default: x0)")
     text = "products in bfloat16 (default: for the autoencoders where it is fast, else no)"
     add("--precision", choices=("no", "bf16"), help=text)
-    text = "every so-manieth frame is a target of the DiT (default: 1)"
-    add("--every", type=_whole(1), default=1, help=text)
+    add("--every", type=_whole(1), default=1, help="train the DiT on each N-th frame (default: 1)")
     text = f"of the speech that the stage sound is trained on, of {' '.join(CHOICES['language'])}"
     add("--languages", nargs="+", metavar="CODE", choices=CHOICES["language"], help=text)
-    add("--resume", action="store_true", help="go on from the last checkpoint")
+    p.flag("--resume", "go on from the last checkpoint")
     add("--steps", type=_whole(1), help="optimiser steps")
     add("--batch", type=_whole(1), help="samples per step")
     add("--lr", type=_number(1e-9, 1), help="peak learning rate")
     add("--seed", type=_whole(0), help="of the random numbers")
     p.device()
-    p.overwrite("what was trained in this folder before")
+    p.flag("--overwrite", "replace what was trained in this folder before")
 
 # %% ../nbs/lab/cli.ipynb #cli020
 def _speakers(p):
     "Render synthetic speakers with exact lip truth."
     add, codes = p.add_argument, CHOICES["language"]
-    text = "one NAME.mp4 and NAME.json each; finished ones are kept"
-    add("-o", "--out", required=True, type=Path, metavar="FOLDER", help=text)
+    add("-o", "--out", required=True, type=Path, help="folder for NAME.mp4 and NAME.json of each")
     add("--speakers", type=_whole(1), default=100, help="how many (default: 100)")
     add("--seconds", type=_number(0.5, 3600), default=6.0, help="of each clip (default: 6)")
     add("--size", type=_whole(32, 4096), default=256, help="pixels of a side (default: 256)")
@@ -200,9 +191,21 @@ def _speakers(p):
     text = f"taken in turn, of {' '.join(codes)} (default: all)"
     add("--languages", nargs="+", choices=codes, default=list(codes), metavar="CODE", help=text)
     add("--seed", type=_whole(0), default=1000, help="of the first speaker (default: 1000)")
-    add("--twin", action="store_true", help="also NAME_twin, the same but for sound and mouth")
+    add("--zoom", type=_number(0.5, 3), default=1.0, help="1.35: the face fills the picture")
+    p.flag("--twin", "also NAME_twin, the same but for sound and mouth")
     p.workers(2)
-    p.overwrite("clips that were made with other settings")
+    p.flag("--overwrite", "make finished clips anew")
+    _photographs(p.add_argument_group("people from photographs, instead of painted ones"))
+
+
+def _photographs(p):
+    add = p.add_argument
+    add("--photos", nargs="+", type=_there, metavar="FOLDER", help="of photographs with landmarks")
+    add("--people", type=_whole(0), default=0, help="clips (default: one for everybody)")
+    add("--clean", action="store_true", help="no jitter of colour, blur, noise, compression")
+    text = "'train': without the people held out, 'held': only those (default: all)"
+    add("--part", choices=("all", "train", "held"), default="all", help=text)
+    add("--flite", action="store_true", help="half of the English clips with Flite's voices")
 
 
 def _eval(p):
@@ -210,11 +213,10 @@ def _eval(p):
     add = p.add_argument
     add("source", type=_there, help="the clip that was dubbed")
     add("dubbed", type=_there, help="what was made of it")
-    text = "what it should say (default: the sound of the dubbed clip)"
-    add("speech", nargs="?", type=_there, help=text)
-    add("--json", action="store_true", help="print JSON instead of a table")
+    add("speech", nargs="?", type=_there, help="what it should say (default: its own sound)")
+    p.flag("--json", "print JSON instead of a table")
     add("-o", "--out", type=Path, metavar="FILE", help="also write the report as JSON to this file")
-    p.overwrite("the file of --out where it exists")
+    p.flag("--overwrite", "replace the file of --out where it exists")
 
 
 def _bench(p):
@@ -224,15 +226,13 @@ def _bench(p):
     add("--people", type=_whole(1), default=10, help="(default: 10)")
     some, text = ["en", "de", "sv", "tr"], "(default: en de sv tr)"
     add("--languages", nargs="+", choices=codes, default=some, metavar="CODE", help=text)
-    text = "judge dubs of these filmed clips (or folders of them) instead, with their own sound, "
-    text += "the next clip's and silence"
+    text = "instead, judge dubs of these filmed clips with their own sound, another's and silence"
     add("--filmed", nargs="+", type=_there, metavar="CLIP", help=text)
-    text = "of each clip (default: 3.2; of --filmed: all)"
-    add("--seconds", type=_number(0.5, 3600), help=text)
+    add("--seconds", type=_number(0.5, 3600), help="of each clip (default: 3.2; --filmed: all)")
     add("--weights", help="a folder of weights (default: the shipped ones)")
     add("--json", type=Path, metavar="FILE", help="also write all rows to this file")
     p.workers()
-    p.overwrite("dubs of earlier runs, and the file of --json where it exists")
+    p.flag("--overwrite", "replace dubs of earlier runs, and the file of --json where it exists")
 
 # %% ../nbs/lab/cli.ipynb #cli021
 COMMANDS = {  # name: (module with the job, its arguments)

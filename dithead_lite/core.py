@@ -257,6 +257,7 @@ def _alone(work, jobs):
 
 def _together(work, jobs, workers):
     from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
 
     others = set(multiprocessing.active_children())
     spawn = multiprocessing.get_context("spawn")
@@ -264,6 +265,9 @@ def _together(work, jobs, workers):
         try:
             for f in as_completed([pool.submit(_one, work, j) for j in jobs]):
                 yield f.result()
+        except BrokenProcessPool:
+            words = "a process was ended from outside, often for lack of memory"
+            raise DitHeadError(f"{words}. Run again with fewer --workers.") from None
         except BaseException:  # Ctrl-C, a fault in one job, or a caller who has seen enough
             pool.shutdown(wait=False, cancel_futures=True)
             _end([p for p in multiprocessing.active_children() if p not in others])
