@@ -498,8 +498,8 @@ def run(
                 tqdm.write(f"left out: {reason}", file=sys.stderr)
                 refused += 1
     except Stopped:
-        for name in clips:  # a process that had to be killed couldn't tidy up
-            for part in args.out.glob(f".{name}.*.part"):
+        for part in args.out.glob(".*.part"):  # a process that was killed couldn't tidy up
+            if re.sub(r"^\.|\.\d+\.part$", "", part.name) in clips:
                 shutil.rmtree(part, ignore_errors=True)
         raise
     if refused == len(jobs):
