@@ -69,7 +69,7 @@ def _device(text: str) -> str:
         try:
             default_device(text)
         except DitHeadError as e:
-            raise argparse.ArgumentTypeError(str(e)) from None
+            raise argparse.ArgumentTypeError(str(e).removeprefix("device: ")) from None
     return text
 
 # %% ../nbs/lab/cli.ipynb #cli012
@@ -80,7 +80,7 @@ class _Parser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=version)
 
     def error(self, message):
-        self.exit(2, f"error: {message}. {self.prog} --help says more.\n")
+        self.exit(2, f"error: {message.rstrip('.')}. {self.prog} --help says more.\n")
 
     def flag(self, name, text, default=False):
         self.add_argument(name, action="store_true", default=default, help=text)
@@ -272,14 +272,11 @@ def start(
 
 
 def _job(module, argv):
-    "The module's `run`, or for the time being its older function that parses by itself."
+    "The module's `run`; `dub` has, for the time being, a function that parses by itself."
     if hasattr(module, "run"):
         return module.run
-    olds = ("dub_main", "prepare_main", "train_main", "eval_main", "bench_main", "_main")
-    old = next(getattr(module, f) for f in olds if hasattr(module, f))
     argv = [a for a in (sys.argv[1:] if argv is None else argv) if a != "--overwrite"]
-    sys.argv = [sys.argv[0], *argv]
-    return lambda args: old() if old.__name__ == "_main" else old(argv)
+    return lambda args: module.dub_main(argv)
 
 
 def _check_files(name, args):
