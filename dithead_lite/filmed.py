@@ -132,7 +132,9 @@ _TITLES = dict(own="its own sound", foreign="the next clip's sound", silence="di
 
 # %% ../nbs/lab/filmed.ipynb #film018
 def _number(value: float | None, form: str) -> str:
-    return "–" if value is None or np.isnan(value) else format(value, form)
+    if value is None or np.isnan(value):
+        return "–"
+    return "∞" if np.isinf(value) else format(value, form)
 
 
 def _line(row: dict) -> str:
