@@ -51,19 +51,19 @@ class PrepareConfig:
 # %% ../nbs/09_data.ipynb #cell014
 def find_landmarks(
     video: str | Path,  # a clip
-    landmarker: Landmarker,  # its nets are used, in a track of the clip's own
+    landmarker: Landmarker,  # its track is reset first; `cuts` and `turned` are then this clip's
     count: int | None = None,  # read at most this many frames
     chunk: int = 64,  # frames held in memory
     progress: Callable | None = None,  # wraps the iterator of chunks (tqdm, for instance)
 ) -> np.ndarray:  # (N,68,2) f32 pixels, smoothed; NaN rows where there is no face
     "Landmarks of a whole clip, in constant memory. Raises `DitHeadError` when no frame has a face."
-    track = landmarker.start()
+    landmarker.reset()
     parts = chunked(read_frames(video, count=count), chunk)
-    points = [track(np.stack(c)) for c in (progress(parts) if progress else parts)]
-    points = steady(np.concatenate(points), track.cuts)
+    points = [landmarker(np.stack(c)) for c in (progress(parts) if progress else parts)]
+    points = steady(np.concatenate(points), landmarker.cuts)
     if np.isnan(points[:, 0, 0]).all():
         raise DitHeadError(
-            f"{video}: no usable face in {len(points)} frames ({track.turned} with one turned "
+            f"{video}: no usable face in {len(points)} frames ({landmarker.turned} with one turned "
             "away). Choose a clip in which a face is at least 50 pixels wide and turned to the "
             "camera."
         )
