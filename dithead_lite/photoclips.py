@@ -233,10 +233,10 @@ def make_photo_clips(
         for fault in in_processes(_work, todo, workers):
             bar.update()
             failed += [fault] if fault else []
-    for fault in failed:
-        print(f"left out: {fault}")
     if len(failed) == len(jobs):
         raise DitHeadError(failed[0])
+    for fault in failed:
+        print(f"left out: {fault}")
     return len(todo) - len(failed)
 
 

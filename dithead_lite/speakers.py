@@ -449,7 +449,7 @@ class Stage:
     def _camera(self, r):
         distance, width = r.uniform(8, 16), 1.5/r.uniform(.5, .6); centre = np.array([r.uniform(-.08, .08), r.uniform(6.85, 7.0), 1])
         width /= self.zoom
-        centre[1] -= 0.5*(self.zoom-1) # a near camera aims at the mouth
+        centre[1] -= 0.7*(self.zoom-1) # a near camera aims at the mouth
         c = self.pl.camera; c.position, c.focal_point, c.up = centre+[0, 0, distance], centre, (0, 1, 0)
         c.view_angle, c.clipping_range = 2*np.degrees(np.arctan(width/2/distance)), (2, distance+8)
         matrix = c.GetCompositeProjectionTransformMatrix(1, -1, 1); self.project = np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
