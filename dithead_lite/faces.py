@@ -23,7 +23,7 @@ def similarity(
     src: np.ndarray,  # (...,K,2) points
     dst: np.ndarray,  # (K,2) where they should land
 ) -> np.ndarray:  # (...,2,3) affines with dst ≈ affine · (src, 1)
-    "Least-squares turn, scale and shift from `src` to `dst` (Umeyama 1991). Raises `ValueError` for unlike shapes."
+    "Least-squares turn, scale and shift (Umeyama 1991). Raises `ValueError` for unlike shapes."
     src, dst = np.asarray(src, dtype=float), np.asarray(dst, dtype=float)
     if src.shape[-2:] != dst.shape[-2:]:
         raise ValueError(
@@ -31,8 +31,8 @@ def similarity(
         )
     z, w = src[..., 0] + 1j * src[..., 1], dst[..., 0] + 1j * dst[..., 1]
     zm, wm = z.mean(-1, keepdims=True), w.mean(-1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        a = ((z - zm).conj() * (w - wm)).sum(-1) / (abs(z - zm) ** 2).sum(-1)  # a = Σ z̃* w̃ / Σ |z̃|²
+    with np.errstate(invalid="ignore"):  # a = Σ z̃* w̃ / Σ |z̃|²
+        a = ((z - zm).conj() * (w - wm)).sum(-1) / (abs(z - zm) ** 2).sum(-1)
     b = wm[..., 0] - a * zm[..., 0]  # b = w̄ - a z̄
     return np.stack(
         [np.stack([a.real, -a.imag, b.real], -1), np.stack([a.imag, a.real, b.imag], -1)], -2
@@ -92,7 +92,7 @@ def _points(landmarks) -> np.ndarray:
 def mouth_opening(
     landmarks: np.ndarray,  # (...,68,2) points in pixels
 ) -> np.ndarray:  # (...,) openings, no unit
-    "Mean of the inner-lip gaps (61-67, 62-66, 63-65) over the distance of the outer eye corners (36-45)."
+    "Mean inner-lip gap (61-67, 62-66, 63-65) over the distance of the outer eye corners (36-45)."
     p = _points(landmarks)
     gaps = np.linalg.norm(p[..., [61, 62, 63], :] - p[..., [67, 66, 65], :], axis=-1).mean(-1)
     return gaps / np.linalg.norm(p[..., 36, :] - p[..., 45, :], axis=-1)
@@ -135,7 +135,7 @@ class _Net:
 
 # %% ../nbs/02_faces.ipynb #cell027
 def _anchors(layers: tuple = ((16, 2), (8, 6))) -> np.ndarray:  # (896,2)
-    "BlazeFace's anchor centres in [0,1]: 2 in each cell of a 16×16 grid, 6 in each cell of an 8×8 grid."
+    "BlazeFace's anchor centres in [0,1]: 2 in each cell of a 16×16 grid, 6 of an 8×8 grid."
     return np.concatenate(
         [
             np.stack(np.meshgrid(*[(np.arange(s) + 0.5) / s] * 2), -1).reshape(-1, 2).repeat(n, 0)
@@ -145,7 +145,7 @@ def _anchors(layers: tuple = ((16, 2), (8, 6))) -> np.ndarray:  # (896,2)
 
 
 def _tiles(w: int, h: int) -> Iterator[list]:
-    "Squares `(x, y, side)` to search: the padded picture, then tiles of the short side, then of half of it."
+    "Squares `(x, y, side)` to search: the padded picture, tiles of its short side, of half of it."
     yield [((w - max(w, h)) / 2, (h - max(w, h)) / 2, max(w, h))]
     for s in (min(w, h), min(w, h) / 2):
         nx, ny = [int(np.ceil((d - s) / (s / 2) - 1e-6)) + 1 for d in (w, h)]
@@ -444,7 +444,7 @@ def align(
     landmarks: np.ndarray,  # (N,68,2) points in pixels
     size: int,  # side of the crop in pixels
 ) -> np.ndarray:  # (N,2,3) f32 affines frame→crop
-    "The similarity that brings the `STEADY` points nearest to `TEMPLATE`; rows without a face stay NaN."
+    "The similarity that brings `STEADY` points nearest to `TEMPLATE`; NaN without a face."
     return similarity(_points(landmarks)[:, STEADY], TEMPLATE * size - 0.5).astype(np.float32)
 
 
@@ -462,7 +462,7 @@ def warp_crop(
     affines: np.ndarray,  # (N,2,3) frame→crop; NaN where there is no face
     size: int,  # side of the crop in pixels
 ) -> np.ndarray:  # (N,3,S,S) u8, black where there is no face
-    "Cut aligned crops; a face larger than the crop is averaged down. Raises `ValueError` for unequal numbers."
+    "Cut aligned crops; a large face is averaged down. Raises `ValueError` for unequal numbers."
     if len(frames) != len(affines):
         raise ValueError(
             f"{len(frames)} frames and {len(affines)} affines; expected as many of both"
@@ -478,7 +478,7 @@ def smooth(
     x: np.ndarray,  # (N,...) landmarks or affines in time order; NaN where there is no face
     sigma: float = 1.0,  # width of the Gaussian in frames; 0 leaves everything as it is
 ) -> np.ndarray:  # (N,...) f32; NaN rows stay NaN
-    "Smooth over time without lag: a symmetric Gaussian g with twicing, g∗x + g∗(x - g∗x), that skips NaN rows."
+    "Smooth without lag: a symmetric Gaussian g with twicing, g∗x + g∗(x - g∗x); skips NaN rows."
     x = np.asarray(x, dtype=float)
     flat = x.reshape(len(x), int(np.prod(x.shape[1:])))
     if not sigma or not flat.size:
@@ -487,8 +487,13 @@ def smooth(
     flat = np.where(ok, flat, 0.0)
     r = int(3 * sigma) + 1
     w = np.exp(-0.5 * (np.arange(-r, r + 1) / sigma) ** 2)
-    conv = lambda a: np.stack([np.convolve(c, w)[r:-r] for c in a.T], 1)
-    blur = lambda a: conv(a * ok) / np.maximum(conv(ok.astype(float)), 1e-9)
+
+    def conv(a: np.ndarray) -> np.ndarray:
+        return np.stack([np.convolve(c, w)[r:-r] for c in a.T], 1)
+
+    def blur(a: np.ndarray) -> np.ndarray:  # of the rows that are there
+        return conv(a * ok) / np.maximum(conv(ok.astype(float)), 1e-9)
+
     g = blur(flat)
     g = g + blur(flat - g)
     return np.where(ok, g, np.nan).reshape(x.shape).astype(np.float32)
@@ -500,7 +505,7 @@ def steady(
     gap: int = 5,  # frames: gaps up to this are filled, runs up to this are dropped
     sigma: float = 1.0,  # width of the smoothing in frames
 ) -> np.ndarray:  # (N,68,2) f32; NaN rows are frames to pass through
-    "A track that can be dubbed: per shot, short gaps are filled, short runs dropped, the rest is smoothed."
+    "A track that can be dubbed: short gaps are filled, short runs dropped, the rest smoothed."
     out = np.array(landmarks, dtype=np.float32)
     for shot in np.split(out, list(cuts)[1:]):  # views: writing to them writes to `out`
         for there in (False, True):  # first the gaps, then the runs
@@ -545,7 +550,7 @@ _LOWER_FACE = np.array(
 def fixed_mask(
     size: int,  # side of the crop in pixels
 ) -> np.ndarray:  # (1,S,S) bool, True = hidden and generated
-    "The lower face, from the base of the nose to below an open jaw, at a place that tells nothing of the mouth."
+    "The lower face, from the nose to below an open jaw; its place tells nothing of the mouth."
     return _polygon(_LOWER_FACE * size - 0.5, size)[None]
 
 
@@ -553,7 +558,7 @@ def landmark_mask(
     landmarks: np.ndarray,  # (N,68,2) points in crops
     size: int,  # side of the crop in pixels
 ) -> np.ndarray:  # (N,1,S,S) bool, all False where there is no face
-    "The paper's polygon through jawline 2-14 and nose bridge 29; it moves with the jaw and so tells on the mouth."
+    "The paper's polygon through jawline 2-14 and nose bridge 29; it moves with the jaw."
     p = _points(landmarks)[:, [*range(2, 15), 29]]
     return np.array(
         [_polygon(q, size) if np.isfinite(q).all() else np.zeros((size, size), bool) for q in p]
@@ -563,12 +568,12 @@ def landmark_mask(
 def choose_reference(
     landmarks: np.ndarray,  # (N,68,2) points in pixels
 ) -> int:  # index of a frame
-    "A frame with the clip's typical pose and a moderately open mouth. Raises `DitHeadError` if no frame has a face."
+    "A frame of typical pose and a moderately open mouth. `DitHeadError` if no frame has a face."
     p = _points(landmarks)
     ok = np.isfinite(p).all((1, 2))
     if not ok.any():
         raise DitHeadError(
-            "landmarks: no face in any frame; a reference frame needs one. Choose a clip with a visible face."
+            "landmarks: no face in any frame; a reference needs one. Choose a clip with a face."
         )
     q = to_crop(p, align(p, 1))
     o = mouth_opening(p)
@@ -661,26 +666,23 @@ def face_masks(
     landmarks: np.ndarray,  # (N,68,2) points in crops
     size: int,  # side of the crop in pixels
 ) -> tuple[np.ndarray, np.ndarray]:  # (N,1,S,S) bool each, all False where there is no face
-    "The lower face with room below the chin, to paste; and its skin without the mouth, to compare colours."
+    "The lower face with room below the chin, to paste; its skin without the mouth, to compare."
     import cv2
 
     q = _points(landmarks)
     jaw = q[:, 2:15].copy()
     jaw[..., 0] = 0.88 * jaw[..., 0] + 0.12 * q[:, 30:31, 0]
     drop = np.cos(np.linspace(-np.pi / 2, np.pi / 2, 13)) * size  # 0 at the ears, 1 at the chin
-    ends, round_ = (
-        jaw[:, [-1, 0]] * [1, 0],
-        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * int(0.07 * size) + 1,) * 2),
-    )
+    ends = jaw[:, [-1, 0]] * [1, 0]
+    round_ = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * int(0.07 * size) + 1,) * 2)
 
     def outline(k, down):
         return _polygon(np.r_[jaw[k] + np.c_[0 * drop, down * drop], ends[k]], size)
 
     def mouth(k):
-        hull = cv2.convexHull(
-            np.r_[q[k, 48:60], q[k, 48:60] + [0, 0.06 * size]].astype(np.float32)
-        )[:, 0]
-        return cv2.dilate(_polygon(hull, size).astype(np.uint8), round_).astype(bool)
+        lips = np.r_[q[k, 48:60], q[k, 48:60] + [0, 0.06 * size]].astype(np.float32)
+        filled = _polygon(cv2.convexHull(lips)[:, 0], size)
+        return cv2.dilate(filled.astype(np.uint8), round_).astype(bool)
 
     masks, ok = np.zeros((2, len(q), 1, size, size), bool), np.isfinite(q).all((1, 2))
     for k in np.flatnonzero(ok):

@@ -376,7 +376,7 @@ def _white(info: VideoInfo) -> float:  # cd/m²
 
 # %% ../nbs/01_video.ipynb #cell047
 def _sound_filters(w: "VideoWriter") -> str:
-    "ffmpeg's filters for the sound: on its file's clock, moved by `audio_start`, of a given length."
+    "ffmpeg's filters for the sound: on its file's clock, moved by `audio_start`, cut or padded."
     steps = ["aresample=async=1:first_pts=0"]
     if w.audio_start > 0:
         steps += [f"atrim=start={w.audio_start:.6f}", "asetpts=PTS-STARTPTS"]
