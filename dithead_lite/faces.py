@@ -297,6 +297,10 @@ class FaceTrack:
         landmarker: "Landmarker",  # whose nets and settings are used
     ):
         self.of = landmarker
+        self.reset()
+
+    def reset(self) -> None:
+        "Forget everything: the next frame belongs to another clip."
         self.cuts = []  # first frames of the clip's shots
         self.turned = 0  # faces passed over, for they looked away
         self.roi = self.last = self.thumbnail = None
