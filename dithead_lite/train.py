@@ -517,12 +517,8 @@ def with_sheets(
     return both
 
 # %% ../nbs/10_train.ipynb #cell042
-MOUTH_BOX = (
-    0.25,
-    0.48,
-    0.75,
-    0.92,
-)  # left, top, right, bottom of where mouths lie in an aligned crop, also wide open
+# left, top, right, bottom of where mouths lie in an aligned crop, also wide open
+MOUTH_BOX = 0.25, 0.48, 0.75, 0.92
 
 
 def loss_weight(
