@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'MOUTH_BOX', 'STAGES', 'PERSON', 'TrainConfig', 'learning_rate', 'ema_update', 'save_checkpoint',
-           'validation_loss', 'Objective', 'fit', 'warm_start', 'train_vqgan', 'loss_weight', 'hear_again', 'dit_loss',
-           'logit_normal', 'SoundDataset', 'ClipSoundDataset', 'train_sound', 'Listener', 'train_dit', 'train_slim',
-           'run']
+           'validation_loss', 'Objective', 'fit', 'warm_start', 'train_vqgan', 'autoencoder_loss', 'loss_weight',
+           'hear_again', 'dit_loss', 'logit_normal', 'SoundDataset', 'ClipSoundDataset', 'train_sound', 'Listener',
+           'train_dit', 'train_slim', 'run']
 
 # %% ../nbs/10_train.ipynb #cell005
 import copy
@@ -466,12 +466,7 @@ def train_vqgan(
         model.encoder.requires_grad_(False)
         model.quant_conv.requires_grad_(False)
 
-    def loss(net, b, step):
-        # in training the codes follow their members
-        net.quantizer.train(net.training and not decoder_only)
-        value, logs = generator_loss(net, b["x"])
-        return value, {k: v for k, v in logs.items() if k not in ("loss", "reconstruction")}
-
+    loss = autoencoder_loss(decoder_only)
     rows = np.linspace(0, len(data) - 1, 8).astype(int).tolist()
     show = data.__getitems__(rows, torch.arange(8))["x"]
 
@@ -486,6 +481,17 @@ def train_vqgan(
     model.save(out)
     (out / "slim.safetensors").unlink(missing_ok=True)  # it belonged to the decoder before
     return model
+
+
+def autoencoder_loss(decoder_only: bool = False) -> Callable:  # for `fit`
+    "`generator_loss`; in training, and there alone, the codes follow their members."
+
+    def loss(net, b, step):
+        net.quantizer.train(net.training and not decoder_only)
+        value, logs = generator_loss(net, b["x"])
+        return value, {k: v for k, v in logs.items() if k not in ("loss", "reconstruction")}
+
+    return loss
 
 
 def _some_crops(data, device, most=512):
