@@ -247,7 +247,7 @@ class DiTHead(nn.Module):
         from safetensors.torch import save_file
         folder = Path(folder); folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder/'model.safetensors') as p: save_file({k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}, p); p.chmod(0o644) # safetensors makes it private
-        with atomic_path(folder/'config.json') as p: p.write_text(json.dumps(asdict(self.cfg), indent=1))
+        with atomic_path(folder/'config.json') as p: p.write_text(json.dumps(asdict(self.cfg), indent=1), encoding='utf-8')
     @classmethod
     def load(cls, folder:str|Path) -> 'DiTHead': # what `save` wrote
         "Read a model, in fp32, ready to use. Raises `DitHeadError` for missing files, or weights of another size."
@@ -255,7 +255,7 @@ class DiTHead(nn.Module):
         folder = Path(folder); lost = [n for n in ('config.json', 'model.safetensors') if not (folder/n).is_file()]
         if lost: raise DitHeadError(f'{folder}: no {" and no ".join(lost)}; expected what DiTHead.save writes.')
         try:
-            model = cls(DiTConfig(**json.loads((folder/'config.json').read_text())))
+            model = cls(DiTConfig(**json.loads((folder/'config.json').read_text(encoding='utf-8'))))
             model.load_state_dict(load_file(folder/'model.safetensors'))
         except (TypeError, ValueError, RuntimeError) as e:
             raise DitHeadError(f'{folder}: the weights are not those of its config.json ({" ".join(str(e).split())[:200]}). Save the model again.') from None

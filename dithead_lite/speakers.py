@@ -189,7 +189,7 @@ def _data() -> Path:
 
 def _read_obj() -> tuple: # vertices (19158,3), texture points (n,2), {group: (faces,4,2) vertex and texture indices}
     V, T, faces, group = [], [], {}, ''
-    for line in open(_data()/'mpfb2/3dobjs/base.obj'):
+    for line in open(_data()/'mpfb2/3dobjs/base.obj', encoding='utf-8'):
         p = line.split() or ['']
         if p[0] == 'v': V.append(p[1:4])
         elif p[0] == 'vt': T.append(p[1:3])

@@ -247,7 +247,7 @@ def save(self:VQGAN, folder:str|Path) -> None: # made if missing
     state = {k: (v.half() if v.is_floating_point() else v).contiguous().cpu() for k, v in self.state_dict().items() if not slim or k.startswith('decoder.') or k == 'quantizer.codebook'}
     with atomic_path(folder/('slim.safetensors' if slim else 'model.safetensors')) as p: save_file(state, p); p.chmod(0o644) # safetensors makes it private
     if not slim:
-        with atomic_path(folder/'config.json') as p: p.write_text(json.dumps(asdict(self.cfg), indent=1))
+        with atomic_path(folder/'config.json') as p: p.write_text(json.dumps(asdict(self.cfg), indent=1), encoding='utf-8')
 
 @patch(cls_method=True)
 def load(cls:VQGAN, folder:str|Path, # with `model.safetensors` and `config.json`
@@ -269,7 +269,7 @@ def load(cls:VQGAN, folder:str|Path, # with `model.safetensors` and `config.json
 def _read_config(folder, size):
     for f in ('config.json', 'model.safetensors'):
         if not (folder/f).is_file(): raise DitHeadError(f'{folder/f}: no such file; expected a folder with config.json and model.safetensors, as `VQGAN.save` writes.')
-    d = json.loads((folder/'config.json').read_text()); odd = set(d)-{f.name for f in fields(VQGANConfig)}
+    d = json.loads((folder/'config.json').read_text(encoding='utf-8')); odd = set(d)-{f.name for f in fields(VQGANConfig)}
     if odd: raise DitHeadError(f'{folder}/config.json: unknown settings {sorted(odd)}. Is this the folder of another model?')
     cfg = VQGANConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
     if size not in (None, cfg.size): raise DitHeadError(f'{folder}: weights for crops of {cfg.size} pixels; expected {size} pixels.')
