@@ -1,0 +1,455 @@
+"""
+Do the tests find faults? Plants one after the other into a copy of the repository, and runs the notebook concerned.
+
+    python .ci/mutants.py                       all faults (half an hour or more)
+    python .ci/mutants.py 05_dit ema-reversed   those of a notebook, and one by name
+    python .ci/mutants.py --list                what there is
+
+A fault is planted in the notebook's exported cell and in the module that was made of it. The notebook then runs as
+`.ci/test` runs it, up to the first cell that fails: that cell has caught the fault. Nothing is changed in this folder.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+root = Path(__file__).resolve().parent.parent
+
+
+class Fault(NamedTuple):
+    name: str
+    nb: str  # notebook in nbs/, whose tests should see it
+    old: str  # occurs once in the notebook's exported cells
+    new: str  # what stands there instead
+
+
+FAULTS = [
+    # 02_faces: landmarks, alignment, pasting
+    Fault(
+        "inner-lips-swapped",
+        "02_faces",
+        "*[78, 82, 13, 312, 308, 317, 14, 87],",
+        "*[78, 87, 14, 317, 308, 312, 13, 82],",
+    ),
+    Fault("max-turn-ignored", "02_faces", "if turn > self.of.max_turn:", "if turn > 180:"),
+    Fault(
+        "opening-of-outer-lips",
+        "02_faces",
+        "p[..., [61, 62, 63], :] - p[..., [67, 66, 65], :]",
+        "p[..., [50, 51, 52], :] - p[..., [58, 57, 56], :]",
+    ),
+    Fault("smoothing-shrinks", "02_faces", "g = g + blur(flat - g)", "g = blur(g)"),
+    Fault("crop-off-by-half", "02_faces", "TEMPLATE * size - 0.5", "TEMPLATE * size"),
+    Fault("colours-unmatched", "02_faces", "return (crop + change).clip(0, 255)", "return crop"),
+    # 03_diffusion: targets, weights, sampling
+    Fault(
+        "x0-weighting-off",
+        "03_diffusion",
+        "if prediction == 'x0' and min_snr is None:",
+        "if False:",
+    ),
+    Fault("v-sign", "03_diffusion", "v=a*noise - s*x0", "v=a*noise + s*x0"),
+    Fault(
+        "posterior-variance",
+        "03_diffusion",
+        "return mean, (1-ᾱ_prev)/(1-ᾱ)*(1-α)",
+        "return mean, 1-α",
+    ),
+    Fault("min-snr-of-epsilon", "03_diffusion", "epsilon=snr, x0=1)", "epsilon=snr+1, x0=1)"),
+    Fault(
+        "spatial-weight-off",
+        "03_diffusion",
+        "return (w*se).sum()/w.sum()",
+        "return se.mean() + 0*w.sum()",
+    ),
+    Fault(
+        "noise-at-the-end",
+        "03_diffusion",
+        "x = mean + var.sqrt()*_randn(x, generator) if t_prev >= 0 else mean",
+        "x = mean + (1-schedule.alpha_bar(t, x)).sqrt()*_randn(x, generator)",
+    ),
+    Fault(
+        "grid-stops-early",
+        "03_diffusion",
+        "[round(T - k*T/n)-1 for k in range(n)]",
+        "[round((n-1-k)*T/n) for k in range(n)]",
+    ),
+    # 04_vqgan: quantizer, losses, shapes
+    Fault(
+        "straight-through-off", "04_vqgan", "return z + (z_q-z).detach(), idx,", "return z_q, idx,"
+    ),
+    Fault("adversarial-sign", "04_vqgan", "adv = -disc(y).mean()", "adv = disc(y).mean()"),
+    Fault("commitment-zero", "04_vqgan", "loss = rec + .25*c", "loss = rec + 0*c"),
+    Fault(
+        "codebook-average-reversed",
+        "04_vqgan",
+        "n, sums = self._members(flat, idx); δ = self.decay",
+        "n, sums = self._members(flat, idx); δ = 1 - self.decay",
+    ),
+    Fault(
+        "dead-codes-stay",
+        "04_vqgan",
+        "dead = (self.counts < self.dead)",
+        "dead = (self.counts < 0)",
+    ),
+    Fault(
+        "hinge-pulls-fakes-up",
+        "04_vqgan",
+        "F.relu(1+disc(fake.detach()))",
+        "F.relu(1-disc(fake.detach()))",
+    ),
+    Fault("adaptive-weight-inverted", "04_vqgan", "(g_rec/(g_adv+1e-4))", "(g_adv/(g_rec+1e-4))"),
+    Fault(
+        "latent-mean-forgotten",
+        "04_vqgan",
+        "z*self.latent_std[:, None, None]+self.latent_mean[:, None, None]",
+        "z*self.latent_std[:, None, None]",
+    ),
+    Fault(
+        "stem-not-in-factor",
+        "04_vqgan",
+        "return self.stem*2**(len(self.multipliers)-1)",
+        "return 2**(len(self.multipliers)-1)",
+    ),
+    Fault(
+        "stem-unfolds-transposed",
+        "04_vqgan",
+        "x = self.unfold(self.conv_out(F.silu(self.norm_out(self.levels(self.mid(self.conv_in(z)))))))",
+        "x = self.unfold(self.conv_out(F.silu(self.norm_out(self.levels(self.mid(self.conv_in(z))))))).mT",
+    ),
+    # 05_dit: positions, tokens, conditions
+    Fault("adaln-gate-off", "05_dit", "x = x + g1*self.self_attn(", "x = x + self.self_attn("),
+    Fault("adaln-second-gate-off", "05_dit", "return x + g2*self.mlp(", "return x + self.mlp("),
+    Fault(
+        "columns-lost",
+        "05_dit",
+        "one[None].expand(side, -1, -1)",
+        "one[:, None].expand(-1, side, -1)",
+    ),
+    Fault(
+        "unpatchify-order", "05_dit", "h.permute(0, 5, 1, 3, 2, 4)", "h.permute(0, 5, 1, 4, 2, 3)"
+    ),
+    Fault(
+        "kept-tokens-misplaced",
+        "05_dit",
+        "index_copy(1, self.keep, h)",
+        "index_copy(1, torch.arange(len(self.keep)), h)",
+    ),
+    Fault(
+        "kept-positions-misplaced",
+        "05_dit",
+        "sincos_positions(cfg.size//p, W)[keep]",
+        "sincos_positions(cfg.size//p, W)[:len(keep)]",
+    ),
+    Fault(
+        "second-reference-ignored",
+        "05_dit",
+        "self.embed_known(torch.cat([masked, reference], 1))",
+        "self.embed_known(torch.cat([masked, *[reference[:, :c.channels]]*c.references], 1))",
+    ),
+    Fault(
+        "sound-dropped-for-the-others",
+        "05_dit",
+        "torch.where(drop[:, None, None], self.null.to(h.dtype), h)",
+        "torch.where(drop[:, None, None], h, self.null.to(h.dtype))",
+    ),
+    Fault(
+        "time-token-lost",
+        "05_dit",
+        "kv = tuple(torch.cat(a, 2) for a in zip(kv, time))",
+        "kv = tuple(kv)",
+    ),
+    # 06_audio: when features are heard
+    Fault(
+        "mel-25-ms-late",
+        "06_audio",
+        "pad(x, (WINDOW//2, WINDOW//2 + HOP))",
+        "pad(x, (WINDOW, HOP))",
+    ),
+    Fault(
+        "windows-a-feature-late", "06_audio", "/float(fps) + 2*step)", "/float(fps) + 2*step - 1)"
+    ),
+    Fault("windows-half-as-wide", "06_audio", "/float(fps) + 2*step)", "/float(fps) + step)"),
+    Fault(
+        "no-interpolation",
+        "06_audio",
+        "(at-lo)[..., None].to(features.dtype)",
+        "(0*at)[..., None].to(features.dtype)",
+    ),
+    Fault("log-to-base-ten", "06_audio", "+ MEL_FLOOR).log() for s", "+ MEL_FLOOR).log10() for s"),
+    Fault(
+        "late-sound-moved-up", "06_audio", "aresample=async=1:first_pts=0,", "aresample=async=1,"
+    ),
+    Fault("noise-never-added", "06_audio", "torch.where(noisy > 0,", "torch.where(noisy > 99,"),
+    # 07_ddim: samplers
+    Fault(
+        "eta-adds-variance", "07_ddim", "(1-ᾱ_prev-σ**2).clamp(min=0)", "(1-ᾱ_prev).clamp(min=0)"
+    ),
+    Fault(
+        "second-order-wrong",
+        "07_ddim",
+        "D = x0 + h/(2*h_last)*(x0 - last)",
+        "D = x0 - h/(2*h_last)*(x0 - last)",
+    ),
+    Fault(
+        "flow-backwards",
+        "07_ddim",
+        "se = (out - (noise-x0)).square()",
+        "se = (out - (x0-noise)).square()",
+    ),
+    Fault(
+        "guidance-away-from-sound",
+        "07_ddim",
+        "torch.lerp(model_uncond(x, t), cond, scale)",
+        "torch.lerp(cond, model_uncond(x, t), scale)",
+    ),
+    # 09_data: what a batch is made of
+    Fault(
+        "twin-conditions-off",
+        "09_data",
+        'if (clip / "twin.npy").exists():',
+        "if False:",
+    ),
+    Fault(
+        "mirroring-off",
+        "09_data",
+        "mirror = draw_each(seeds, (1,))[:, 0] < 0.5",
+        "mirror = draw_each(seeds, (1,))[:, 0] < 0",
+    ),
+    Fault(
+        "windows-of-clips-late",
+        "09_data",
+        "audio_windows(features, rows[-1] + 1, frame_rate(clip))[rows]",
+        "audio_windows(features[1:], rows[-1] + 1, frame_rate(clip))[rows]",
+    ),
+    Fault(
+        "reference-close-by", "09_data", "gap=np.full(n, min(gap, m // 2)),", "gap=np.full(n, 0),"
+    ),
+    Fault(
+        "reference-of-like-mouth",
+        "09_data",
+        ".square().sum(-1).argmax(1)",
+        ".square().sum(-1).argmin(1)",
+    ),
+    Fault(
+        "mouth-not-hidden",
+        "09_data",
+        "masked=encode(masked, other, rows, lambda x: hide(x, mask)),",
+        "masked=encode(masked, other, rows),",
+    ),
+    Fault(
+        "streams-offset-reversed",
+        "09_data",
+        "from_moment(load_audio(info.path), audio_offset(info))",
+        "from_moment(load_audio(info.path), -audio_offset(info))",
+    ),
+    Fault(
+        "people-in-both-halves",
+        "09_data",
+        'return re.sub(rf"(_twin|_\\d+|_({ends}))+$", "", c.name)',
+        "return c.name",
+    ),
+    # 10_train: the loop and the losses
+    Fault(
+        "ema-reversed",
+        "10_train",
+        "list(model.parameters()), 1 - d)",
+        "list(model.parameters()), d)",
+    ),
+    Fault("sound-dropout-off", "10_train", "dropped = u[:, 0] < drop", "dropped = u[:, 0] < 0"),
+    Fault(
+        "mouth-box-transposed",
+        "10_train",
+        "w[..., y0:y1, x0:x1] = mouth",
+        "w[..., x0:x1, y0:y1] = mouth",
+    ),
+    Fault("mouth-loss-off", "10_train", "return diff + mouth * aux,", "return diff,"),
+    Fault("projector-warmup-off", "10_train", "if step < warmup:", "if step < 0:"),
+    Fault(
+        "codes-move-in-validation",
+        "10_train",
+        "net.quantizer.train(net.training and not decoder_only)",
+        "net.quantizer.train(not decoder_only)",
+    ),
+    Fault("buffers-not-averaged", "10_train", "e.copy_(b)", "pass"),
+    Fault(
+        "every-step-the-same-batch",
+        "10_train",
+        "seed_everything(config.seed * 1_000_003 + step)",
+        "seed_everything(config.seed)",
+    ),
+]
+
+RUN = """
+import json, os, sys, traceback
+from pathlib import Path
+
+os.environ["IN_TEST"] = "1"
+from execnb.shell import CaptureShell
+from nbdev.config import get_config
+from nbdev.process import NBProcessor
+from nbdev.processors import FrontmatterProc
+
+path, skip = Path(sys.argv[1]), set(get_config().tst_flags.split())
+nb = NBProcessor(path, procs=FrontmatterProc, process=True).nb
+
+
+def passed_over(cell):
+    if cell.cell_type != "code" or "nbdev_export" + "(" in cell.source:
+        return True
+    directives = getattr(cell, "directives_", None) or {}
+    return directives.get("eval:", [""])[0].lower() == "false" or bool(skip & directives.keys())
+
+
+shell = CaptureShell(path)
+os.chdir(path.parent)
+result = None
+for cell in nb.cells:
+    if passed_over(cell):
+        continue
+    shell.cell(cell)
+    if shell.exc:
+        frames = traceback.extract_tb(shell.exc.__traceback__)
+        lines = cell.source.splitlines()
+        own = [f.lineno for f in frames if f.name == "<module>" and 0 < f.lineno <= len(lines)]
+        line = lines[own[-1] - 1].strip() if own else ""
+        error = type(shell.exc).__name__
+        result = dict(cell=cell.idx_, line=line, error=error)
+        break
+Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
+os._exit(0)
+"""
+
+
+def copy_repository(to: Path) -> None:
+    "What a notebook needs to run: the package, the notebooks, the samples (these as a link), the settings."
+    (to / "nbs").mkdir(parents=True)
+    for name in ("settings.ini", "README.md"):
+        shutil.copy(root / name, to / name)
+    for name in ("data_samples", ".ci"):
+        (to / name).symlink_to(root / name)
+    (to / "dithead_lite").mkdir()
+    for p in (root / "dithead_lite").iterdir():
+        if p.suffix == ".py":
+            shutil.copy(p, to / "dithead_lite" / p.name)
+        elif p.name != "__pycache__":
+            (to / "dithead_lite" / p.name).symlink_to(p)
+    for p in (root / "nbs").iterdir():
+        if p.suffix == ".ipynb":
+            shutil.copy(p, to / "nbs" / p.name)
+        elif p.name == "images":
+            (to / "nbs" / p.name).symlink_to(p)
+
+
+def plant(fault: Fault, copy: Path) -> dict[Path, str]:
+    "Write a fault into notebook and module of a copy; returns their texts without it."
+    path = copy / "nbs" / f"{fault.nb}.ipynb"
+    text = path.read_text(encoding="utf-8")
+    nb = json.loads(text)
+    code = [c for c in nb["cells"] if c["cell_type"] == "code"]
+    sources = ["".join(c["source"]) for c in code]
+    module = next(s.split()[-1] for s in sources if s.startswith("#| default_exp"))
+    module = copy / "dithead_lite" / f"{module}.py"
+    exported = [k for k, s in enumerate(sources) if s.startswith("#| export")]
+    found = [k for k in exported for _ in range(sources[k].count(fault.old))]
+    there = {path: text, module: module.read_text(encoding="utf-8")}
+    for file, times in ((path, len(found)), (module, there[module].count(fault.old))):
+        if times != 1:
+            name = file.relative_to(copy)
+            sys.exit(f"{fault.name}: {fault.old!r} occurs {times} times in {name}; expected once.")
+    source = sources[found[0]].replace(fault.old, fault.new)
+    code[found[0]]["source"] = source.splitlines(keepends=True)
+    path.write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
+    module.write_text(there[module].replace(fault.old, fault.new), encoding="utf-8")
+    return there
+
+
+def run(nb: str, copy: Path, limit: float) -> tuple[str, float]:
+    "What stopped a notebook of a copy, or nothing; and its seconds."
+    env = {
+        **{"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        **os.environ,
+        **{"MPLBACKEND": "Agg", "PYTHONPATH": str(copy)},
+    }
+    out = copy / "result.json"
+    out.unlink(missing_ok=True)
+    began = time.monotonic()
+    words = [sys.executable, "-c", RUN, str(copy / "nbs" / f"{nb}.ipynb"), str(out)]
+    try:
+        done = subprocess.run(words, cwd=copy, env=env, capture_output=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return f"no end within {limit:.0f} s", limit
+    took = time.monotonic() - began
+    if not out.exists():
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+        return f"the process ended: {last[0]}", took
+    r = json.loads(out.read_text(encoding="utf-8"))
+    return f"cell {r['cell']}: `{r['line'][:70]}` ({r['error']})" if r else "", took
+
+
+def chosen(words: list[str]) -> list[Fault]:
+    "The faults that were asked for: by name, or all of a notebook."
+    known = {f.name for f in FAULTS} | {f.nb for f in FAULTS}
+    words = [Path(w).stem for w in words]
+    unknown = [w for w in words if w not in known]
+    if unknown:
+        sys.exit(f"{', '.join(unknown)}: no such fault or notebook; --list names them all.")
+    return [f for f in FAULTS if not words or f.name in words or f.nb in words]
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    p.add_argument("names", nargs="*", help="faults or notebooks; without any: all faults")
+    p.add_argument("--list", action="store_true", help="name the faults, run nothing")
+    p.add_argument("--no-baseline", action="store_true", help="notebooks are known to pass")
+    p.add_argument("--limit", type=float, default=1200, help="seconds for one run (1200)")
+    args = p.parse_args()
+    faults = chosen(args.names)
+    with tempfile.TemporaryDirectory() as tmp:
+        copy = Path(tmp) / "repository"
+        copy_repository(copy)
+        for f in faults:  # before any of them takes its time
+            restore(plant(f, copy))
+        if args.list:
+            for f in faults:
+                print(f"{f.nb:14} {f.name}")
+            return
+        if not args.no_baseline:
+            for nb in dict.fromkeys(f.nb for f in faults):
+                stopped, _ = run(nb, copy, args.limit)
+                if stopped:
+                    sys.exit(f"{nb} fails without any fault, {stopped}. Mend that first.")
+        print("| fault | notebook | caught by | seconds |\n|---|---|---|---|", flush=True)
+        survived = [f.name for f in faults if not row(f, copy, args.limit)]
+    print(
+        f"\n{len(faults) - len(survived)} of {len(faults)} faults caught",
+        *survived[:1] and ["survived:", *survived],
+    )
+    sys.exit(bool(survived))
+
+
+def restore(texts: dict[Path, str]) -> None:
+    "Put back what `plant` has changed."
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+
+
+def row(fault: Fault, copy: Path, limit: float) -> bool:
+    "Plant a fault, run the tests, print a line of the table; True if they caught it."
+    there = plant(fault, copy)
+    stopped, took = run(fault.nb, copy, limit)
+    restore(there)
+    said = stopped.replace("|", "\\|") or "SURVIVED"
+    print(f"| {fault.name} | {fault.nb} | {said} | {took:.0f} |", flush=True)
+    return bool(stopped)
+
+
+if __name__ == "__main__":
+    main()
