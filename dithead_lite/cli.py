@@ -115,7 +115,8 @@ def _dub(p):
     add("-o", "--out", type=Path, default=Path("dubbed.mp4"), help="(default: dubbed.mp4)")
     add("--steps", type=_whole(1, 1000), help="network evaluations (default: as the weights say)")
     add("--sampler", choices=CHOICES["sampler"], help="(default: what fits the network)")
-    add("--guidance", type=_number(0, 100), default=1.0, help="on the sound; 1 = off (default: 1)")
+    text = "on the sound; 1 = off (default: as the weights say)"
+    add("--guidance", type=_number(0, 100), help=text)
     add("--seed", type=_whole(0), default=0, help="of the noise that all frames share (default: 0)")
     text = "whom to dub: 'largest' (default), 'left', 'right', or a number from the left"
     add("--face", type=_face, default="largest", help=text)
@@ -267,16 +268,8 @@ def start(
         code = run_cli(lambda: _check_files(name, args))
         if code:
             return code
-        job = _job(import_module(f"dithead_lite.{COMMANDS[name][0]}"), argv)
+        job = import_module(f"dithead_lite.{COMMANDS[name][0]}").run
     return run_cli(lambda: job(args))
-
-
-def _job(module, argv):
-    "The module's `run`; `dub` has, for the time being, a function that parses by itself."
-    if hasattr(module, "run"):
-        return module.run
-    argv = [a for a in (sys.argv[1:] if argv is None else argv) if a != "--overwrite"]
-    return lambda args: module.dub_main(argv)
 
 
 def _check_files(name, args):

@@ -4,22 +4,21 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'COMMENT', 'SAMPLERS', 'LONGEST', 'chunk_size', 'choose_sampler', 'back_and_forth', 'stream_chunks',
-           'Track', 'DubResult', 'Dubber', 'choose_references', 'sample_files', 'dub_main', 'main', 'side_by_side',
-           'preview']
+           'Track', 'DubResult', 'Dubber', 'choose_references', 'sample_files', 'run', 'side_by_side', 'preview']
 
 # %% ../nbs/11_dub.ipynb #cell005
-import json, sys, time
+import argparse, time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
+from typing import Callable, Iterator
 
 import numpy as np
 import torch
 from fastcore.basics import patch
 from safetensors import SafetensorError
 
-from .core import DitHeadError, default_device, fast_autocast, run_cli
+from .core import DitHeadError, default_device, fast_autocast, need, read_json
 from .audio import AudioEncoder, audio_windows, load_audio
 from .data import find_landmarks, hide, to_float
 from .ddim import ddim_sample, dpm_sample, flow_sample, guided
@@ -116,14 +115,17 @@ class Dubber:
                  dit:DiTHead, # the denoiser
                  settings:dict, # size, audio, prediction, mask
                  device:torch.device|str|None=None, # default: the best there is
-                 face:str|int='largest'): # whom to dub: 'largest', 'left', 'right', or a number from the left
-        self.device = torch.device(device) if device else default_device()
+                 face:str|int='largest', # whom to dub: 'largest', 'left', 'right', or a number from the left
+                 landmarks:str='auto'): # backend of `Landmarker`
+        self.device = default_device(device)
         self.faces, self.masked, self.dit = (m.to(self.device).eval() for m in (faces, masked, dit))
         self.settings, self.size, self.schedule = settings, settings['size'], NoiseSchedule().to(self.device)
-        self.encoder, self.landmarker = AudioEncoder(settings['audio']), Landmarker(face=face)
+        self.encoder, self.landmarker = AudioEncoder(settings['audio']), Landmarker(landmarks, face)
         self.mask = torch.as_tensor(np.asarray(fixed_mask(self.size)))
         self.rows = max(0, int(self.mask[0].any(1).float().argmax()) - self.size//16) # above this row nothing is decoded
         self.steps = settings.get('steps', 4) # network evaluations per frame
+        self.guidance = settings.get('guidance', 1.) # on the sound
+        if settings.get('mask', 'fixed') != 'fixed': raise DitHeadError(f"mask: {settings['mask']!r}; expected 'fixed', the one that dubbing draws. Train with it.")
 
     def noise(self, seed:int=0) -> torch.Tensor: # (1,C,h,w)
         "The noise that all frames of a clip share."
@@ -132,21 +134,22 @@ class Dubber:
         return noise.to(self.device)
 
     @classmethod
-    def from_pretrained(cls, weights:str|Path|None=None, # a folder, or a Hugging Face id; default: the shipped weights
+    def from_pretrained(cls, weights:str|Path|None=None, # a folder, or a Hugging Face id; default: the shipped weights for filmed people
                         device:torch.device|str|None=None, # default: the best there is
                         face:str|int='largest', # whom to dub: 'largest', 'left', 'right', or a number from the left
                         slim:bool|None=None, # decode with the slim decoder (04_vqgan): faster, softer; None: as the settings say
+                        landmarks:str='auto', # backend of `Landmarker`
                        ) -> 'Dubber':
         "Load the three networks and their settings. Raises `DitHeadError` when a part is missing."
-        folder = Path(weights) if weights else PACKAGE/'weights'/'small'
+        folder = Path(weights) if weights else PACKAGE/'weights'/'people'
         if not folder.is_dir() and weights and str(weights).count('/') == 1: folder = from_hub(str(weights))
         if not (folder/'settings.json').exists():
             raise DitHeadError(f'{folder}: no settings.json; expected a folder with settings.json, faces/, masked/ and dit/. Train one with dithead_train, or leave --weights away.')
-        settings = json.loads((folder/'settings.json').read_text())
+        settings = read_json(folder/'settings.json', ('size', 'audio', 'prediction'))
         if slim is None: slim = settings.get('slim', False)
         try: parts = VQGAN.load(folder/'faces', slim=slim), VQGAN.load(folder/'masked'), DiTHead.load(folder/'dit')
         except SafetensorError as e: raise DitHeadError(f'{folder}: damaged weights ({e}); expected safetensors files. Get them again.') from None
-        return cls(*parts, settings, device, face)
+        return cls(*parts, settings, device, face, landmarks)
 
 # %% ../nbs/11_dub.ipynb #cell021
 def from_hub(name:str) -> Path:
@@ -210,10 +213,12 @@ def generate(self:Dubber,
              noise:torch.Tensor, # (1,C,h,w), shared by all frames
              steps:int|None=None, # network evaluations; None: as the settings say
              sampler:str|None=None, # a key of `SAMPLERS`; None: what fits the network
-             guidance:float=1., # classifier-free guidance on the sound; 1 = off
+             guidance:float|None=None, # classifier-free guidance on the sound; 1 = off; None: as the settings say
             ) -> torch.Tensor: # (n,3,S,S) in [-1,1]; above the mask they are the source's
     "New crops for a chunk of frames: conditions once, then the sampler, then the decoder, for what lies under the mask."
     out = crops.clone()
+    guidance = self.guidance if guidance is None else guidance
+    grid = {'grid': self.settings['grid']} if 'grid' in self.settings else {} # spacing of the time steps
     with fast_autocast(self.device):
         hidden = self.masked.to_latents(hide(crops, self.mask).to(self.device))
         audio, ref = audio.to(self.device), reference.expand(len(hidden), -1, -1, -1)
@@ -224,7 +229,7 @@ def generate(self:Dubber,
             silent = self.dit.prepare(hidden, ref, audio, drop_audio=drop)
             model = guided(model, lambda x, t: self.dit(x, t, cond=silent), guidance)
         prediction = self.settings['prediction']; sample = SAMPLERS[choose_sampler(sampler, prediction)]
-        z = sample(model, self.schedule, noise.expand_as(hidden).contiguous(), steps or self.steps, prediction=prediction)
+        z = sample(model, self.schedule, noise.expand_as(hidden).contiguous(), steps or self.steps, prediction=prediction, **grid)
         top = self.rows*z.shape[-1]//self.size
         out[:, :, top*self.size//z.shape[-1]:] = self.faces.from_latents(z[:, :, top:], self.settings.get('quantize', True)).float().clamp(-1, 1).cpu()
     return out
@@ -239,7 +244,8 @@ def paste(self:Dubber,
          ) -> np.ndarray: # (n,H,W,3) u8
     "Put generated crops back where they came from: inside the face's outline, in the colour of the face's own skin."
     pixels = (crops.clamp(-1, 1)+1).mul(127.5).round().to(torch.uint8).numpy()
-    lower, skin = face_masks(to_crop(points, affines), self.size)
+    placed = to_crop(points, affines)
+    lower, skin = face_masks(placed, self.size)
     return paste_back(frames, pixels, affines, lower & self.mask.numpy(), feather=.08, skin=skin)
 
 # %% ../nbs/11_dub.ipynb #013ff52f
@@ -303,7 +309,7 @@ def dub(self:Dubber,
         out:str|Path, # the dubbed clip: .mp4, .m4v, .mov or .mkv
         steps:int|None=None, # network evaluations per frame; None: as the settings say
         sampler:str|None=None, # 'dpm', 'ddim' or 'flow'; None: what fits the network
-        guidance:float=1., # classifier-free guidance on the sound; 1 = off
+        guidance:float|None=None, # classifier-free guidance on the sound; 1 = off; None: as the settings say
         seed:int=0, # of the one noise that all frames share
         half:bool=False, # draw every second frame and interpolate the mouths between (08_rife)
         fps_factor:int=1, # raise the frame rate by interpolating between frames (08_rife)
@@ -342,39 +348,23 @@ class Stopwatch:
 def sample_files() -> tuple[Path, Path]: # a clip and a recording of data_samples/
     "The clip and the speech that a dub without arguments uses. Raises `DitHeadError` where the samples are not installed."
     folder = PACKAGE.parent/'data_samples'
-    clips, speeches = sorted(folder.glob('*.mp4')), sorted(folder.glob('speech_*.wav'))
+    clips, speeches = sorted((folder/'grid').glob('*.mp4')), sorted(folder.glob('speech_*.wav'))
     if not clips or not speeches: raise DitHeadError(f'{folder}: no samples there. Name a video and a speech: dithead_dub VIDEO SPEECH -o OUT.')
     return clips[0], speeches[-1]
 
-def dub_main(args:Sequence[str]|None=None) -> None:
+def run(args:argparse.Namespace) -> None: # of `cli.parser('dub')`
     "The job of `dithead_dub`."
-    import argparse
-    p = argparse.ArgumentParser('dithead_dub', description='Dub a clip of a person with a recording of speech. Without arguments: a sample clip and a sample speech.')
-    p.add_argument('video', nargs='?', help='a clip of a person')
-    p.add_argument('speech', nargs='?', help='a recording of speech, any file with sound')
-    p.add_argument('-o', '--out', default='dubbed.mp4', help='the dubbed clip (default: dubbed.mp4)')
-    p.add_argument('--steps', type=int, help='network evaluations per frame (default: as the weights say)')
-    p.add_argument('--sampler', choices=SAMPLERS, help='default: what fits the network')
-    p.add_argument('--guidance', type=float, default=1., help='classifier-free guidance on the sound; 1 = off (default: 1)')
-    p.add_argument('--seed', type=int, default=0, help='of the noise that all frames share (default: 0)')
-    p.add_argument('--face', default='largest', type=lambda s: int(s) if s.lstrip('-').isdigit() else s, help="whom to dub: 'largest' (default), 'left', 'right', or a number from the left")
-    p.add_argument('--half', action='store_true', help='draw every second frame and interpolate the mouths between: about two thirds of the time')
-    p.add_argument('--fps-factor', type=int, default=1, help='raise the frame rate by interpolating between frames (default: 1)')
-    p.add_argument('--slim', action='store_true', default=None, help='decode with the slim decoder: faster, softer')
-    p.add_argument('--weights', help='a folder of weights, or a Hugging Face id (default: the shipped ones)')
-    p.add_argument('--device', help='cpu, cuda, mps (default: the best there is)')
-    a = p.parse_args(args)
-    video, speech = a.video, a.speech
+    video, speech = args.video, args.speech
     if not (video and speech):
-        sample = sample_files(); video, speech = video or sample[0], speech or sample[1]
+        sample = sample_files()
+        video, speech = video or sample[0], speech or sample[1]
         print(f'dubbing {video} with {speech}')
-    check_job(Path(video), Path(speech), Path(a.out))
-    result = Dubber.from_pretrained(a.weights, a.device, a.face, a.slim).dub(video, speech, a.out, a.steps, a.sampler, a.guidance, a.seed, a.half, a.fps_factor)
-    print(f'{result.path}: {result.frames} frames, ' + ', '.join(f'{k} {v:.1f} s' for k, v in result.seconds.items()))
+    check_job(Path(video), Path(speech), Path(args.out))
+    dubber = Dubber.from_pretrained(args.weights, args.device, args.face, args.slim, args.landmarks)
+    result = dubber.dub(video, speech, args.out, args.steps, args.sampler, args.guidance, args.seed, args.half, args.fps_factor)
+    spent = ', '.join(f'{k} {v:.1f} s' for k, v in result.seconds.items())
+    print(f'{result.path}: {result.frames} frames, {spent}')
 
-def main() -> None:
-    "`dithead_dub [VIDEO] [SPEECH] -o OUT`"
-    sys.exit(run_cli(dub_main))
 
 # %% ../nbs/11_dub.ipynb #b6bc1a4f
 def side_by_side(source:str|Path, # the clip
@@ -391,8 +381,8 @@ def preview(source:str|Path, # the clip
             dubbed:str|Path, # what was made of it
            ): # an `ipywidgets` box
     "`side_by_side` under a slider, and a player for the sound. Raises `DitHeadError`."
-    import cv2, ipywidgets
-    from IPython.display import Audio
+    import cv2
+    ipywidgets, Audio = need('ipywidgets', 'notebook'), need('IPython.display', 'notebook').Audio
     png = lambda k: cv2.imencode('.png', side_by_side(source, dubbed, k)[..., ::-1])[1].tobytes()
     image, slider, sound = ipywidgets.Image(value=png(0)), ipywidgets.IntSlider(0, 0, probe(dubbed).n_frames-1, description='frame'), ipywidgets.Output()
     slider.observe(lambda change: setattr(image, 'value', png(change.new)), 'value')
