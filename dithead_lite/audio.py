@@ -71,6 +71,18 @@ def load_audio(path:str|Path, # any sound or video file that ffmpeg reads
     return _checked(x, path)
 
 # %% ../nbs/06_audio.ipynb #cell022
+def _triangles(
+    edges: np.ndarray,  # (B+2,) Hz
+    n_fft: int,  # length of the Fourier transform, samples
+) -> np.ndarray:  # (n_fft//2+1, B)
+    "Triangle `k` rises from edge `k` to 1 at edge `k+1`, and falls to 0 at edge `k+2`."
+    f = np.linspace(0, RATE / 2, n_fft // 2 + 1)[:, None]
+    widths = np.diff(edges)
+    rise = (f - edges[:-2]) / widths[:-1]
+    fall = (edges[2:] - f) / widths[1:]
+    return np.maximum(0, np.minimum(rise, fall))
+
+
 @functools.cache
 def mel_filters(
     bands: int = BANDS,  # number of triangles
@@ -79,10 +91,9 @@ def mel_filters(
     high: float = 8000,  # Hz, upper edge of the last
 ) -> torch.Tensor:  # (n_fft//2+1, bands) f32
     "Triangles of equal width on the mel scale, `mel = 2595 log10(1 + f/700)`."
-    from transformers.audio_utils import mel_filter_bank
-
-    filters = mel_filter_bank(n_fft // 2 + 1, bands, low, high, RATE, mel_scale="htk")
-    return torch.from_numpy(filters).float()
+    mel = 2595 * np.log10(1 + np.array([low, high]) / 700)
+    edges = 700 * (10 ** (np.linspace(*mel, bands + 2) / 2595) - 1)
+    return torch.from_numpy(_triangles(edges, n_fft)).float()
 
 # %% ../nbs/06_audio.ipynb #cell029
 MEL_FLOOR, MEL_MEAN, MEL_STD = 1e-3, -2.5, 3.5 # of log energies, measured on speech; fixed for all clips
@@ -141,14 +152,17 @@ def _load(name: str, device, chunk: float, overlap: float) -> tuple:
     "Width of the features, and a function from samples to features. Raises `DitHeadError`."
     from dithead_lite import encoders
 
-    net, extractor = encoders.whisper_tiny() if name == "whisper" else encoders.pretrained(name)
+    if name == "whisper":
+        net, extractor = encoders.whisper_tiny(), None
+    else:
+        net, extractor = encoders.pretrained(name)
     c, step = net.config, round(chunk * 50)
     if c.model_type == "whisper":
         if chunk > 30:
             raise DitHeadError(f"{name}: chunks of {chunk} s; Whisper hears at most 30 s.")
         encoder = net.get_encoder() if hasattr(net, "get_encoder") else net
         side = round(min(overlap, (30 - chunk) / 2) * 50)
-        return c.hidden_size, encoders.Whisper(encoder.to(device), extractor, step, side)
+        return c.hidden_size, encoders.Whisper(encoder.to(device), step, side)
     one_per_hop = math.prod(getattr(c, "conv_stride", [])) == HOP
     known = c.model_type in ("wav2vec2", "hubert", "wavlm")
     if not known or not one_per_hop or getattr(c, "adapter_attn_dim", None):
