@@ -66,7 +66,7 @@ def test_sdist(tmp_path):
     with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as z:
         files = z.namelist()
         said = {Path(n).name: z.read(n).decode() for n in files if '.dist-info/' in n and n.endswith(('METADATA', '.txt'))}
-    assert {f'dithead_lite/weights/{n}' for n in ('NOTICE.md', 'small/README.md', 'small/settings.json', 'syncnet/config.json')} <= {*files}
+    assert {f'dithead_lite/weights/{n}' for n in ('NOTICE.md', 'people/README.md', 'people/settings.json', 'people/dit/model.safetensors', 'small/README.md', 'small/settings.json', 'syncnet/config.json')} <= {*files}
     assert {f'dithead_lite/{m}.py' for m in modules} <= {*files} and 'dithead_dub = dithead_lite.cli:dub' in said['entry_points.txt']
     needed = re.findall(r'^Requires-Dist: ([\w-]+)(?!.*extra ==)', said['METADATA'], re.M)
     assert 5 < len(needed) <= 8, needed
