@@ -14,7 +14,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
