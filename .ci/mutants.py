@@ -5,18 +5,21 @@ Do the tests find faults? Plants one after the other into a copy of the reposito
     python .ci/mutants.py 05_dit ema-reversed   those of a notebook, and one by name
     python .ci/mutants.py --list                what there is
 
-A fault is planted in the notebook's exported cell and in the module that was made of it. The notebook then runs as
-`.ci/test` runs it, up to the first cell that fails: that cell has caught the fault. Nothing is changed in this folder.
+Each notebook runs as `.ci/test` runs it. Before a cell that is exported, the process is forked once for each fault of that
+cell: the copy of the process gets the cell with the fault, and goes on to the first cell that fails, which has caught it.
+The module made of the notebook has the same fault meanwhile, for whatever imports it. Nothing is changed in this folder.
 """
 
 import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -287,46 +290,6 @@ FAULTS = [
     ),
 ]
 
-RUN = """
-import json, os, sys, traceback
-from pathlib import Path
-
-os.environ["IN_TEST"] = "1"
-from execnb.shell import CaptureShell
-from nbdev.config import get_config
-from nbdev.process import NBProcessor
-from nbdev.processors import FrontmatterProc
-
-path, skip = Path(sys.argv[1]), set(get_config().tst_flags.split())
-nb = NBProcessor(path, procs=FrontmatterProc, process=True).nb
-
-
-def passed_over(cell):
-    if cell.cell_type != "code" or "nbdev_export" + "(" in cell.source:
-        return True
-    directives = getattr(cell, "directives_", None) or {}
-    return directives.get("eval:", [""])[0].lower() == "false" or bool(skip & directives.keys())
-
-
-shell = CaptureShell(path)
-os.chdir(path.parent)
-result = None
-for cell in nb.cells:
-    if passed_over(cell):
-        continue
-    shell.cell(cell)
-    if shell.exc:
-        frames = traceback.extract_tb(shell.exc.__traceback__)
-        lines = cell.source.splitlines()
-        own = [f.lineno for f in frames if f.name == "<module>" and 0 < f.lineno <= len(lines)]
-        line = lines[own[-1] - 1].strip() if own else ""
-        error = type(shell.exc).__name__
-        result = dict(cell=cell.idx_, line=line, error=error)
-        break
-Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
-os._exit(0)
-"""
-
 
 def copy_repository(to: Path) -> None:
     "What a notebook needs to run: the package, the notebooks, the samples (these as a link), the settings."
@@ -348,50 +311,118 @@ def copy_repository(to: Path) -> None:
             (to / "nbs" / p.name).symlink_to(p)
 
 
-def plant(fault: Fault, copy: Path) -> dict[Path, str]:
-    "Write a fault into notebook and module of a copy; returns their texts without it."
+def place(fault: Fault, copy: Path) -> tuple[int, Path]:
+    "Number of the notebook's cell that a fault belongs to, and the module; both have its text once."
     path = copy / "nbs" / f"{fault.nb}.ipynb"
-    text = path.read_text(encoding="utf-8")
-    nb = json.loads(text)
-    code = [c for c in nb["cells"] if c["cell_type"] == "code"]
-    sources = ["".join(c["source"]) for c in code]
-    module = next(s.split()[-1] for s in sources if s.startswith("#| default_exp"))
-    module = copy / "dithead_lite" / f"{module}.py"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(c["source"]) if c["cell_type"] == "code" else "" for c in cells]
+    name = next(s.split()[-1] for s in sources if s.startswith("#| default_exp"))
+    module = copy / "dithead_lite" / f"{name}.py"
     exported = [k for k, s in enumerate(sources) if s.startswith("#| export")]
     found = [k for k in exported for _ in range(sources[k].count(fault.old))]
-    there = {path: text, module: module.read_text(encoding="utf-8")}
-    for file, times in ((path, len(found)), (module, there[module].count(fault.old))):
+    there = module.read_text(encoding="utf-8").count(fault.old)
+    for file, times in ((path, len(found)), (module, there)):
         if times != 1:
-            name = file.relative_to(copy)
-            sys.exit(f"{fault.name}: {fault.old!r} occurs {times} times in {name}; expected once.")
-    source = sources[found[0]].replace(fault.old, fault.new)
-    code[found[0]]["source"] = source.splitlines(keepends=True)
-    path.write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
-    module.write_text(there[module].replace(fault.old, fault.new), encoding="utf-8")
-    return there
+            file = file.relative_to(copy)
+            sys.exit(f"{fault.name}: {fault.old!r} occurs {times} times in {file}; expected once.")
+    return found[0], module
 
 
-def run(nb: str, copy: Path, limit: float) -> tuple[str, float]:
-    "What stopped a notebook of a copy, or nothing; and its seconds."
+def passed_over(cell, flags: set[str]) -> bool:
+    "True for cells that a test doesn't run, as for nbdev_test."
+    if cell.cell_type != "code" or "nbdev_export" + "(" in cell.source:
+        return True
+    directives = getattr(cell, "directives_", None) or {}
+    return directives.get("eval:", [""])[0].lower() == "false" or bool(flags & directives.keys())
+
+
+def failure(shell, cell) -> str:
+    "Which cell has failed, and in which line."
+    lines = cell.source.splitlines()
+    frames = traceback.extract_tb(shell.exc.__traceback__)
+    own = [f.lineno for f in frames if f.name == "<module>" and 0 < f.lineno <= len(lines)]
+    line = lines[own[-1] - 1].strip()[:70] if own else ""
+    return f"cell {cell.idx_}: `{line}` ({type(shell.exc).__name__})"
+
+
+def go_on(shell, cells: list) -> str:
+    "Run cells up to the first that fails; says which, or nothing."
+    for cell in cells:
+        shell.cell(cell)
+        if shell.exc:
+            return failure(shell, cell)
+    return ""
+
+
+def with_fault(fault: Fault, module: Path, shell, cells: list, limit: float) -> str:
+    "What a forked copy of this process says of the rest of the notebook, with the fault in its first cell."
+    text, out = module.read_text(encoding="utf-8"), module.with_suffix(".result")
+    module.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+    out.unlink(missing_ok=True)
+    child = os.fork()
+    if not child:
+        os.setpgrp()
+        sys.modules.pop(f"dithead_lite.{module.stem}", None)
+        cells[0].source = cells[0].source.replace(fault.old, fault.new)
+        out.write_text(go_on(shell, cells), encoding="utf-8")
+        os._exit(0)
+    end = time.monotonic() + limit
+    while not os.waitpid(child, os.WNOHANG)[0]:
+        time.sleep(0.1)
+        if time.monotonic() > end:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            break
+    module.write_text(text, encoding="utf-8")
+    if out.exists():
+        return out.read_text(encoding="utf-8")
+    return f"no end within {limit:.0f} s" if time.monotonic() > end else "the process broke off"
+
+
+def run_notebook(copy: Path, nb: str, faults: list[Fault], limit: float) -> None:
+    "Run a notebook of a copy, without and with its faults; a line of the table for each of these."
+    from execnb.shell import CaptureShell
+    from nbdev.config import get_config
+    from nbdev.process import NBProcessor
+    from nbdev.processors import FrontmatterProc
+
+    path, flags = copy / "nbs" / f"{nb}.ipynb", set(get_config().tst_flags.split())
+    cells = NBProcessor(path, procs=FrontmatterProc, process=True).nb.cells
+    cells = [c for c in cells if not passed_over(c, flags)]
+    places = {f: place(f, copy) for f in faults}
+    shell = CaptureShell(path)
+    os.chdir(path.parent)
+    for k, cell in enumerate(cells):
+        for f in faults:
+            if places[f][0] == cell.idx_:
+                began = time.monotonic()
+                stopped = with_fault(f, places[f][1], shell, cells[k:], limit)
+                said = stopped.replace("|", "\\|") or "SURVIVED"
+                took = time.monotonic() - began
+                print(f"| {f.name} | {nb} | {said} | {took:.0f} |", flush=True)
+        stopped = go_on(shell, [cell])
+        if stopped:
+            sys.exit(f"{nb} fails without any fault, {stopped}. Mend that first.")
+
+
+def start(copy: Path, nb: str, faults: list[Fault], limit: float) -> list[str]:
+    "`run_notebook` in a fresh process, whose modules are the copy's; the lines of its table."
     env = {
         **{"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         **os.environ,
-        **{"MPLBACKEND": "Agg", "PYTHONPATH": str(copy)},
+        **{"MPLBACKEND": "Agg", "PYTHONPATH": str(copy), "IN_TEST": "1"},
     }
-    out = copy / "result.json"
-    out.unlink(missing_ok=True)
-    began = time.monotonic()
-    words = [sys.executable, "-c", RUN, str(copy / "nbs" / f"{nb}.ipynb"), str(out)]
-    try:
-        done = subprocess.run(words, cwd=copy, env=env, capture_output=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return f"no end within {limit:.0f} s", limit
-    took = time.monotonic() - began
-    if not out.exists():
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        return f"the process ended: {last[0]}", took
-    r = json.loads(out.read_text(encoding="utf-8"))
-    return f"cell {r['cell']}: `{r['line'][:70]}` ({r['error']})" if r else "", took
+    words = [sys.executable, __file__, *(f.name for f in faults), "--limit", str(limit)]
+    lines = []
+    with subprocess.Popen(
+        [*words, "--inside", str(copy)], cwd=copy, env=env, stdout=subprocess.PIPE, text=True
+    ) as p:
+        for line in p.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    if p.returncode:
+        sys.exit(f"{nb}: {len(lines)} of {len(faults)} faults were tried.")
+    return lines
 
 
 def chosen(words: list[str]) -> list[Fault]:
@@ -408,47 +439,29 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     p.add_argument("names", nargs="*", help="faults or notebooks; without any: all faults")
     p.add_argument("--list", action="store_true", help="name the faults, run nothing")
-    p.add_argument("--no-baseline", action="store_true", help="notebooks are known to pass")
-    p.add_argument("--limit", type=float, default=1200, help="seconds for one run (1200)")
+    p.add_argument("--limit", type=float, default=1200, help="seconds for one fault (1200)")
+    p.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     args = p.parse_args()
     faults = chosen(args.names)
+    if args.inside:
+        run_notebook(args.inside, faults[0].nb, faults, args.limit)
+        return
+    if args.list:
+        for f in faults:
+            print(f"{f.nb:14} {f.name}")
+        return
+    lines = []
     with tempfile.TemporaryDirectory() as tmp:
         copy = Path(tmp) / "repository"
         copy_repository(copy)
         for f in faults:  # before any of them takes its time
-            restore(plant(f, copy))
-        if args.list:
-            for f in faults:
-                print(f"{f.nb:14} {f.name}")
-            return
-        if not args.no_baseline:
-            for nb in dict.fromkeys(f.nb for f in faults):
-                stopped, _ = run(nb, copy, args.limit)
-                if stopped:
-                    sys.exit(f"{nb} fails without any fault, {stopped}. Mend that first.")
+            place(f, copy)
         print("| fault | notebook | caught by | seconds |\n|---|---|---|---|", flush=True)
-        survived = [f.name for f in faults if not row(f, copy, args.limit)]
-    print(
-        f"\n{len(faults) - len(survived)} of {len(faults)} faults caught",
-        *survived[:1] and ["survived:", *survived],
-    )
+        for nb in dict.fromkeys(f.nb for f in faults):
+            lines += start(copy, nb, [f for f in faults if f.nb == nb], args.limit)
+    survived = [line.split("|")[1].strip() for line in lines if "| SURVIVED |" in line]
+    print(f"\n{len(lines) - len(survived)} of {len(lines)} faults caught; survived: {survived}")
     sys.exit(bool(survived))
-
-
-def restore(texts: dict[Path, str]) -> None:
-    "Put back what `plant` has changed."
-    for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
-
-
-def row(fault: Fault, copy: Path, limit: float) -> bool:
-    "Plant a fault, run the tests, print a line of the table; True if they caught it."
-    there = plant(fault, copy)
-    stopped, took = run(fault.nb, copy, limit)
-    restore(there)
-    said = stopped.replace("|", "\\|") or "SURVIVED"
-    print(f"| {fault.name} | {fault.nb} | {said} | {took:.0f} |", flush=True)
-    return bool(stopped)
 
 
 if __name__ == "__main__":

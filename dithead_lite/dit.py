@@ -86,6 +86,7 @@ class DiTConfig:
     mouth_dim:int=40    # numbers that `mouth` predicts from sound alone
     time:str='cross'    # 'cross': the time step is a token beside the sound (the paper); 'adaln': adaLN-Zero
     def __post_init__(self):
+        self.keep = tuple(self.keep) # JSON gives a list
         if self.time not in ('cross', 'adaln'): raise DitHeadError(f"time={self.time!r}; expected 'cross' or 'adaln'.")
         if self.size % self.patch: raise DitHeadError(f'latents of side {self.size} cannot be cut into patches of {self.patch}.')
         if self.width % self.heads or self.width % 4: raise DitHeadError(f'width {self.width}: expected a multiple of {self.heads} heads and of 4.')
