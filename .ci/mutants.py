@@ -1,7 +1,7 @@
 """
 Do the tests find faults? Plants one after the other into a copy of the repository, and runs the notebook concerned.
 
-    python .ci/mutants.py                       all faults (half an hour or more)
+    python .ci/mutants.py                       all faults (twenty minutes)
     python .ci/mutants.py 05_dit ema-reversed   those of a notebook, and one by name
     python .ci/mutants.py --list                what there is
 
@@ -358,7 +358,8 @@ def with_fault(fault: Fault, module: Path, shell, cells: list, limit: float) -> 
     "What a forked copy of this process says of the rest of the notebook, with the fault in its first cell."
     text, out = module.read_text(encoding="utf-8"), module.with_suffix(".result")
     module.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
-    out.unlink(missing_ok=True)
+    files = Path(tempfile.gettempdir())
+    shutil.copytree(files, f"{files}.kept", symlinks=True)
     child = os.fork()
     if not child:
         os.setpgrp()
@@ -374,8 +375,12 @@ def with_fault(fault: Fault, module: Path, shell, cells: list, limit: float) -> 
             os.waitpid(child, 0)
             break
     module.write_text(text, encoding="utf-8")
+    shutil.rmtree(files)
+    os.rename(f"{files}.kept", files)  # as the notebook left its files before
     if out.exists():
-        return out.read_text(encoding="utf-8")
+        said = out.read_text(encoding="utf-8")
+        out.unlink()
+        return said
     return f"no end within {limit:.0f} s" if time.monotonic() > end else "the process broke off"
 
 
@@ -411,7 +416,9 @@ def start(copy: Path, nb: str, faults: list[Fault], limit: float) -> list[str]:
         **{"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         **os.environ,
         **{"MPLBACKEND": "Agg", "PYTHONPATH": str(copy), "IN_TEST": "1"},
+        "TMPDIR": str(copy / "tmp"),
     }
+    (copy / "tmp").mkdir(exist_ok=True)
     words = [sys.executable, __file__, *(f.name for f in faults), "--limit", str(limit)]
     lines = []
     with subprocess.Popen(
