@@ -1,7 +1,7 @@
 """
 Do the tests find faults? Plants one after the other into a copy of the repository, and runs the notebook concerned.
 
-    python .ci/mutants.py                       all faults (twenty minutes)
+    python .ci/mutants.py                       all faults (many minutes)
     python .ci/mutants.py 05_dit ema-reversed   those of a notebook, and one by name
     python .ci/mutants.py --list                what there is
 
