@@ -154,7 +154,7 @@ class Dubber:
 # %% ../nbs/11_dub.ipynb #cell021
 def from_hub(name:str) -> Path:
     "The local copy of a model on the Hugging Face hub."
-    from huggingface_hub import snapshot_download
+    snapshot_download = need('huggingface_hub', 'encoders').snapshot_download
     try: return Path(snapshot_download(name, allow_patterns=['*.json', '*.safetensors']))
     except Exception as e: raise DitHeadError(f'{name}: not a folder, and the hub gave {type(e).__name__}. Check the name and the connection.') from e
 
