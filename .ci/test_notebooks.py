@@ -5,8 +5,9 @@ import pytest
 
 root = Path(__file__).resolve().parent.parent
 nbs = sorted(p for p in (root/'nbs').rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(root/'nbs').parts))
-run = '''import sys
+run = '''import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background hears no Ctrl-C; the tests need it
 from nbdev.config import get_config
 from nbdev.test import test_nb
 c = get_config()
