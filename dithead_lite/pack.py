@@ -132,7 +132,7 @@ class PackedSet:
         if not (folder / "index.json").is_file():
             raise DitHeadError(
                 f"{folder}: no index.json; expected a packed training set. "
-                "Make one with dithead_prepare --pack."
+                "Make one with pack_clip and write_index."
             )
         meta = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         self.clips = [PackedClip(**c) for c in meta["clips"]]
