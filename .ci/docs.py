@@ -54,9 +54,9 @@ def link(text, own):
     "Links to notebooks become links to pages, names of notebooks too; the Colab badge, a picture on the net, becomes words."
     text = re.sub(r'\[!\[[^\]]*\]\([^)]*colab-badge\.svg\)\]', '[Open in Colab]', text)
     text = re.sub(r'\]\((?:https://github\.com/[\w/-]+?/blob/main/nbs/|\.\./)?(?:lab/)?(\w+)\.ipynb', r'](\1.html', text)
-    text = re.sub(r'`(\d\d_[a-z_]+)`', r'\1', text)
+    text = re.sub(r'`((?:\d\d_|lab/)[a-z_]+)`', r'\1', text)
     parts = re.split(r'(```.*?```|`[^`\n]*`|\[[^\]]*\]\([^)]*\))', text, flags=re.S)
-    parts[::2] = [re.sub(r'(?<![\w/])\d\d_[a-z_]+(?![\w/.]\w)', lambda m: f'[{m[0]}]({m[0]}.html)' if m[0] in names and m[0] != own else m[0], p) for p in parts[::2]]
+    parts[::2] = [re.sub(r'(?<![\w/])(?:lab/([a-z_]+)|\d\d_[a-z_]+)(?![\w/.]\w)', lambda m: f'[{m[0]}]({m[1] or m[0]}.html)' if (m[1] or m[0]) in names and (m[1] or m[0]) != own else m[0], p) for p in parts[::2]]
     return ''.join(parts)
 
 def captions(source):

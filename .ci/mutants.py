@@ -2,7 +2,7 @@
 Do the tests find faults? Plants one after the other into a copy of the repository, and runs the notebook concerned.
 
     python .ci/mutants.py                       all faults (many minutes)
-    python .ci/mutants.py 05_dit ema-reversed   those of a notebook, and one by name
+    python .ci/mutants.py 04_dit ema-reversed   those of a notebook, and one by name
     python .ci/mutants.py --list                what there is
 
 Each notebook runs as `.ci/test` runs it. Before a cell that is exported, the process is forked once for each fault of that
@@ -51,165 +51,165 @@ FAULTS = [
     Fault("smoothing-shrinks", "02_faces", "g = g + blur(flat - g)", "g = blur(g)"),
     Fault("crop-off-by-half", "02_faces", "TEMPLATE * size - 0.5", "TEMPLATE * size"),
     Fault("colours-unmatched", "02_faces", "return (crop + change).clip(0, 255)", "return crop"),
-    # 03_diffusion: targets, weights, sampling
+    # 01_diffusion: targets, weights, sampling
     Fault(
         "x0-weighting-off",
-        "03_diffusion",
+        "01_diffusion",
         "if prediction == 'x0' and min_snr is None:",
         "if False:",
     ),
-    Fault("v-sign", "03_diffusion", "v=a*noise - s*x0", "v=a*noise + s*x0"),
+    Fault("v-sign", "01_diffusion", "v=a*noise - s*x0", "v=a*noise + s*x0"),
     Fault(
         "posterior-variance",
-        "03_diffusion",
+        "01_diffusion",
         "return mean, (1-ᾱ_prev)/(1-ᾱ)*(1-α)",
         "return mean, 1-α",
     ),
-    Fault("min-snr-of-epsilon", "03_diffusion", "epsilon=snr, x0=1)", "epsilon=snr+1, x0=1)"),
+    Fault("min-snr-of-epsilon", "01_diffusion", "epsilon=snr, x0=1)", "epsilon=snr+1, x0=1)"),
     Fault(
         "spatial-weight-off",
-        "03_diffusion",
+        "01_diffusion",
         "return (w*se).sum()/w.sum()",
         "return se.mean() + 0*w.sum()",
     ),
     Fault(
         "noise-at-the-end",
-        "03_diffusion",
+        "01_diffusion",
         "x = mean + var.sqrt()*_randn(x, generator) if t_prev >= 0 else mean",
         "x = mean + (1-schedule.alpha_bar(t, x)).sqrt()*_randn(x, generator)",
     ),
     Fault(
         "grid-stops-early",
-        "03_diffusion",
+        "01_diffusion",
         "[round(T - k*T/n)-1 for k in range(n)]",
         "[round((n-1-k)*T/n) for k in range(n)]",
     ),
-    # 04_vqgan: quantizer, losses, shapes
+    # 03_vqgan: quantizer, losses, shapes
     Fault(
-        "straight-through-off", "04_vqgan", "return z + (z_q-z).detach(), idx,", "return z_q, idx,"
+        "straight-through-off", "03_vqgan", "return z + (z_q-z).detach(), idx,", "return z_q, idx,"
     ),
-    Fault("adversarial-sign", "04_vqgan", "adv = -disc(y).mean()", "adv = disc(y).mean()"),
-    Fault("commitment-zero", "04_vqgan", "loss = rec + .25*c", "loss = rec + 0*c"),
+    Fault("adversarial-sign", "03_vqgan", "adv = -disc(y).mean()", "adv = disc(y).mean()"),
+    Fault("commitment-zero", "03_vqgan", "loss = rec + .25*c", "loss = rec + 0*c"),
     Fault(
         "codebook-average-reversed",
-        "04_vqgan",
+        "03_vqgan",
         "n, sums = self._members(flat, idx); δ = self.decay",
         "n, sums = self._members(flat, idx); δ = 1 - self.decay",
     ),
     Fault(
         "dead-codes-stay",
-        "04_vqgan",
+        "03_vqgan",
         "dead = (self.counts < self.dead)",
         "dead = (self.counts < 0)",
     ),
     Fault(
         "hinge-pulls-fakes-up",
-        "04_vqgan",
+        "03_vqgan",
         "F.relu(1+disc(fake.detach()))",
         "F.relu(1-disc(fake.detach()))",
     ),
-    Fault("adaptive-weight-inverted", "04_vqgan", "(g_rec/(g_adv+1e-4))", "(g_adv/(g_rec+1e-4))"),
+    Fault("adaptive-weight-inverted", "03_vqgan", "(g_rec/(g_adv+1e-4))", "(g_adv/(g_rec+1e-4))"),
     Fault(
         "latent-mean-forgotten",
-        "04_vqgan",
+        "03_vqgan",
         "z*self.latent_std[:, None, None]+self.latent_mean[:, None, None]",
         "z*self.latent_std[:, None, None]",
     ),
     Fault(
         "stem-not-in-factor",
-        "04_vqgan",
+        "03_vqgan",
         "return self.stem*2**(len(self.multipliers)-1)",
         "return 2**(len(self.multipliers)-1)",
     ),
     Fault(
         "stem-unfolds-transposed",
-        "04_vqgan",
+        "03_vqgan",
         "x = self.unfold(self.conv_out(F.silu(self.norm_out(self.levels(self.mid(self.conv_in(z)))))))",
         "x = self.unfold(self.conv_out(F.silu(self.norm_out(self.levels(self.mid(self.conv_in(z))))))).mT",
     ),
-    # 05_dit: positions, tokens, conditions
-    Fault("adaln-gate-off", "05_dit", "x = x + g1*self.self_attn(", "x = x + self.self_attn("),
-    Fault("adaln-second-gate-off", "05_dit", "return x + g2*self.mlp(", "return x + self.mlp("),
+    # 04_dit: positions, tokens, conditions
+    Fault("adaln-gate-off", "04_dit", "x = x + g1*self.self_attn(", "x = x + self.self_attn("),
+    Fault("adaln-second-gate-off", "04_dit", "return x + g2*self.mlp(", "return x + self.mlp("),
     Fault(
         "columns-lost",
-        "05_dit",
+        "04_dit",
         "one[None].expand(side, -1, -1)",
         "one[:, None].expand(-1, side, -1)",
     ),
     Fault(
-        "unpatchify-order", "05_dit", "h.permute(0, 5, 1, 3, 2, 4)", "h.permute(0, 5, 1, 4, 2, 3)"
+        "unpatchify-order", "04_dit", "h.permute(0, 5, 1, 3, 2, 4)", "h.permute(0, 5, 1, 4, 2, 3)"
     ),
     Fault(
         "kept-tokens-misplaced",
-        "05_dit",
+        "04_dit",
         "index_copy(1, self.keep, h)",
         "index_copy(1, torch.arange(len(self.keep)), h)",
     ),
     Fault(
         "kept-positions-misplaced",
-        "05_dit",
+        "04_dit",
         "sincos_positions(cfg.size//p, W)[keep]",
         "sincos_positions(cfg.size//p, W)[:len(keep)]",
     ),
     Fault(
         "second-reference-ignored",
-        "05_dit",
+        "04_dit",
         "self.embed_known(torch.cat([masked, reference], 1))",
         "self.embed_known(torch.cat([masked, *[reference[:, :c.channels]]*c.references], 1))",
     ),
     Fault(
         "sound-dropped-for-the-others",
-        "05_dit",
+        "04_dit",
         "torch.where(drop[:, None, None], self.null.to(h.dtype), h)",
         "torch.where(drop[:, None, None], h, self.null.to(h.dtype))",
     ),
     Fault(
         "time-token-lost",
-        "05_dit",
+        "04_dit",
         "kv = tuple(torch.cat(a, 2) for a in zip(kv, time))",
         "kv = tuple(kv)",
     ),
-    # 06_audio: when features are heard
+    # 05_audio: when features are heard
     Fault(
         "mel-25-ms-late",
-        "06_audio",
+        "05_audio",
         "pad(x, (WINDOW//2, WINDOW//2 + HOP))",
         "pad(x, (WINDOW, HOP))",
     ),
     Fault(
-        "windows-a-feature-late", "06_audio", "/float(fps) + 2*step)", "/float(fps) + 2*step - 1)"
+        "windows-a-feature-late", "05_audio", "/float(fps) + 2*step)", "/float(fps) + 2*step - 1)"
     ),
-    Fault("windows-half-as-wide", "06_audio", "/float(fps) + 2*step)", "/float(fps) + step)"),
+    Fault("windows-half-as-wide", "05_audio", "/float(fps) + 2*step)", "/float(fps) + step)"),
     Fault(
         "no-interpolation",
-        "06_audio",
+        "05_audio",
         "(at-lo)[..., None].to(features.dtype)",
         "(0*at)[..., None].to(features.dtype)",
     ),
-    Fault("log-to-base-ten", "06_audio", "+ MEL_FLOOR).log() for s", "+ MEL_FLOOR).log10() for s"),
+    Fault("log-to-base-ten", "05_audio", "+ MEL_FLOOR).log() for s", "+ MEL_FLOOR).log10() for s"),
     Fault(
-        "late-sound-moved-up", "06_audio", "aresample=async=1:first_pts=0,", "aresample=async=1,"
+        "late-sound-moved-up", "05_audio", "aresample=async=1:first_pts=0,", "aresample=async=1,"
     ),
-    Fault("noise-never-added", "06_audio", "torch.where(noisy > 0,", "torch.where(noisy > 99,"),
-    # 07_ddim: samplers
+    Fault("noise-never-added", "05_audio", "torch.where(noisy > 0,", "torch.where(noisy > 99,"),
+    # 06_ddim: samplers
     Fault(
-        "eta-adds-variance", "07_ddim", "(1-ᾱ_prev-σ**2).clamp(min=0)", "(1-ᾱ_prev).clamp(min=0)"
+        "eta-adds-variance", "06_ddim", "(1-ᾱ_prev-σ**2).clamp(min=0)", "(1-ᾱ_prev).clamp(min=0)"
     ),
     Fault(
         "second-order-wrong",
-        "07_ddim",
+        "06_ddim",
         "D = x0 + h/(2*h_last)*(x0 - last)",
         "D = x0 - h/(2*h_last)*(x0 - last)",
     ),
     Fault(
         "flow-backwards",
-        "07_ddim",
+        "06_ddim",
         "se = (out - (noise-x0)).square()",
         "se = (out - (x0-noise)).square()",
     ),
     Fault(
         "guidance-away-from-sound",
-        "07_ddim",
+        "06_ddim",
         "torch.lerp(model_uncond(x, t), cond, scale)",
         "torch.lerp(cond, model_uncond(x, t), scale)",
     ),

@@ -12,9 +12,9 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Callable
 
 from . import __version__
 

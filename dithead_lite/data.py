@@ -15,10 +15,11 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -305,7 +306,9 @@ class CropDataset(torch.utils.data.Dataset):
     def __getitems__(self, rows, seeds):
         mirror = draw_each(seeds, (1,))[:, 0] < 0.5
         crops = [self[i] for i in rows]
-        return dict(x=torch.stack([x.flip(-1) if m else x for x, m in zip(crops, mirror)]))
+        return dict(
+            x=torch.stack([x.flip(-1) if m else x for x, m in zip(crops, mirror, strict=False)])
+        )
 
 # %% ../nbs/09_data.ipynb #cell045
 @torch.no_grad()
@@ -434,7 +437,7 @@ def find_clips(paths: Iterable[Path]) -> dict[str, Path]:  # name of the prepare
         raise DitHeadError(f"{given}: no clips found. Name video files, or folders of them.")
     named = {}
     for name, same in files.items():
-        for new, f in zip(_names(name, same), same):
+        for new, f in zip(_names(name, same), same, strict=False):
             if new in named:
                 raise DitHeadError(
                     f"{named[new]}, {f}: both would be prepared as {new!r}. Rename one of them."
@@ -458,7 +461,7 @@ def _names(name, files):
     if len(set(names)) == 1:
         names = [name] * len(files)
     kinds = [f.suffix[1:].lower() for f in files]
-    return [n if names.count(n) == 1 else f"{n}_{k}" for n, k in zip(names, kinds)]
+    return [n if names.count(n) == 1 else f"{n}_{k}" for n, k in zip(names, kinds, strict=False)]
 
 # %% ../nbs/09_data.ipynb #run02
 @functools.cache

@@ -7,192 +7,266 @@ __all__ = ['PACKAGE', 'COMMENT', 'SAMPLERS', 'LONGEST', 'chunk_size', 'choose_sa
            'Track', 'DubResult', 'Dubber', 'choose_references', 'sample_files', 'run', 'side_by_side', 'preview']
 
 # %% ../nbs/11_dub.ipynb #cell005
-import argparse, time
+import argparse
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Callable, Iterator
 
 import numpy as np
 import torch
 from fastcore.basics import patch
 from safetensors import SafetensorError
 
-from .core import DitHeadError, default_device, fast_autocast, need, read_json
 from .audio import AudioEncoder, audio_windows, load_audio
+from .core import DitHeadError, default_device, fast_autocast, need, read_json
 from .data import find_landmarks, hide, to_float
 from .ddim import ddim_sample, dpm_sample, flow_sample, guided
 from .diffusion import NoiseSchedule, time_grid
 from .dit import DiTHead
-from .faces import Landmarker, align, choose_reference, face_masks, fixed_mask, mouth_opening, paste_back, to_crop, warp_crop
+from dithead_lite.faces import (
+    Landmarker,
+    align,
+    choose_reference,
+    face_masks,
+    fixed_mask,
+    mouth_opening,
+    paste_back,
+    to_crop,
+    warp_crop,
+)
 from .rife import fill_in, interpolate_clip, key_frames, load_rife
 from .video import VideoInfo, VideoWriter, probe, read_frames
 from .vqgan import VQGAN
 
 # %% ../nbs/11_dub.ipynb #cell010
-PACKAGE = Path(find_spec('dithead_lite').origin).parent # where the weights lie
-COMMENT = 'The lips in this video are synthesised by dithead_lite; the speech was not recorded with these pictures.'
-SAMPLERS = {'ddim': ddim_sample, 'dpm': dpm_sample, 'flow': lambda *args, prediction: flow_sample(*args, order=2)} # 07_ddim
-LONGEST = 3600 # s of speech that one job takes
+PACKAGE = Path(find_spec("dithead_lite").origin).parent  # where the weights lie
+COMMENT = "The lips in this video are synthesised by dithead_lite; the speech was not recorded with these pictures."
+SAMPLERS = {
+    "ddim": ddim_sample,
+    "dpm": dpm_sample,
+    "flow": lambda *args, prediction: flow_sample(*args, order=2),
+}  # 06_ddim
+LONGEST = 3600  # s of speech that one job takes
 
-def chunk_size(info:VideoInfo, # the clip
-              ) -> int: # 4 to 32
+
+def chunk_size(
+    info: VideoInfo,  # the clip
+) -> int:  # 4 to 32
     "Frames that are held in memory at once: at most 64 MB of them."
-    return max(4, min(32, 2**26//(info.width*info.height*3)))
+    return max(4, min(32, 2**26 // (info.width * info.height * 3)))
 
-def choose_sampler(name:str|None, # a key of `SAMPLERS`; None: what fits
-                   prediction:str, # of the network: 'epsilon', 'v' or 'flow'
-                  ) -> str:
+
+def choose_sampler(
+    name: str | None,  # a key of `SAMPLERS`; None: what fits
+    prediction: str,  # of the network: 'epsilon', 'v' or 'flow'
+) -> str:
     "The sampler for a network. Raises `DitHeadError` where the two don't fit."
-    flow = prediction == 'flow'; name = name or ('flow' if flow else 'dpm')
-    if name not in SAMPLERS or (name == 'flow') != flow:
-        raise DitHeadError(f'sampler: {name!r}; expected {" or ".join(s for s in SAMPLERS if (s == "flow") == flow)} for a network that predicts {prediction!r}.')
+    flow = prediction == "flow"
+    name = name or ("flow" if flow else "dpm")
+    if name not in SAMPLERS or (name == "flow") != flow:
+        raise DitHeadError(
+            f"sampler: {name!r}; expected {' or '.join(s for s in SAMPLERS if (s == 'flow') == flow)} for a network that predicts {prediction!r}."
+        )
     return name
 
 # %% ../nbs/11_dub.ipynb #cell012
-def back_and_forth(n_source:int, # frames of the clip
-                   n_out:int, # frames wanted
-                  ) -> Iterator[tuple[int, int, int]]: # (first source frame, how many, direction +1 or -1)
+def back_and_forth(
+    n_source: int,  # frames of the clip
+    n_out: int,  # frames wanted
+) -> Iterator[tuple[int, int, int]]:  # (first source frame, how many, direction +1 or -1)
     "Runs of source frames that play a clip forwards, backwards, forwards… until `n_out` frames are filled."
     done, forward = 0, True
     while done < n_out:
-        n = min(n_source, n_out-done)
-        yield (0, n, 1) if forward else (n_source-n, n, -1)
-        done, forward = done+n, not forward
+        n = min(n_source, n_out - done)
+        yield (0, n, 1) if forward else (n_source - n, n, -1)
+        done, forward = done + n, not forward
 
 # %% ../nbs/11_dub.ipynb #cell015
-def stream_chunks(video:str|Path|VideoInfo, # the clip, or what `probe` said of it
-                  n_source:int, # its frames
-                  n_out:int, # frames wanted
-                  chunk:int=32, # frames held in memory
-                 ) -> Iterator[tuple[np.ndarray, np.ndarray]]: # (n,) source indices and (n,H,W,3) u8 frames
+def stream_chunks(
+    video: str | Path | VideoInfo,  # the clip, or what `probe` said of it
+    n_source: int,  # its frames
+    n_out: int,  # frames wanted
+    chunk: int = 32,  # frames held in memory
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # (n,) source indices and (n,H,W,3) u8 frames
     "The source frames of the output in order, a chunk at a time; a clip played backwards is read chunk by chunk from its end."
-    if n_source == 1: # a still picture is held
+    if n_source == 1:  # a still picture is held
         frame = next(read_frames(video, count=1))
         for s in range(0, n_out, chunk):
-            n = min(chunk, n_out-s)
+            n = min(chunk, n_out - s)
             yield np.zeros(n, int), np.repeat(frame[None], n, 0)
         return
     for first, n, direction in back_and_forth(n_source, n_out):
-        starts = range(first, first+n, chunk)
+        starts = range(first, first + n, chunk)
         if direction > 0:
             frames = read_frames(video, count=n)
             for s in starts:
-                part = [f for _, f in zip(range(min(chunk, first+n-s)), frames)]
-                yield np.arange(s, s+len(part)), np.stack(part)
+                part = [f for _, f in zip(range(min(chunk, first + n - s)), frames, strict=False)]
+                yield np.arange(s, s + len(part)), np.stack(part)
         else:
             for s in reversed(starts):
-                part = list(read_frames(video, start=s, count=min(chunk, first+n-s)))
-                yield np.arange(s, s+len(part))[::-1], np.stack(part)[::-1]
+                part = list(read_frames(video, start=s, count=min(chunk, first + n - s)))
+                yield np.arange(s, s + len(part))[::-1], np.stack(part)[::-1]
 
 # %% ../nbs/11_dub.ipynb #cell019
 @dataclass
 class Track:
     "Where the face of a clip is."
-    points:np.ndarray  # (N,68,2) f32 landmarks in pixels; NaN where no usable face is
-    affines:np.ndarray # (N,2,3) frame→crop, NaN likewise
-    shot:np.ndarray    # (N,) number of each frame's shot, from 0
-    turned:int         # faces that were turned too far away
+
+    points: np.ndarray  # (N,68,2) f32 landmarks in pixels; NaN where no usable face is
+    affines: np.ndarray  # (N,2,3) frame→crop, NaN likewise
+    shot: np.ndarray  # (N,) number of each frame's shot, from 0
+    turned: int  # faces that were turned too far away
 
     @property
-    def found(self) -> np.ndarray: # (N,) bool
+    def found(self) -> np.ndarray:  # (N,) bool
         "Frames with a face that can be dubbed."
         return np.isfinite(self.points[:, 0, 0])
+
 
 @dataclass
 class DubResult:
     "What came of a dub."
-    path:Path      # the video
-    frames:int     # frames written
-    untouched:int  # frames without a usable face, passed through
-    seconds:dict   # seconds spent, by stage
+
+    path: Path  # the video
+    frames: int  # frames written
+    untouched: int  # frames without a usable face, passed through
+    seconds: dict  # seconds spent, by stage
 
 # %% ../nbs/11_dub.ipynb #cell020
 class Dubber:
     "Video + speech → video. The stages are methods: `track`, `references`, `generate`, `paste`; `dub` runs them all."
-    def __init__(self, faces:VQGAN, # autoencoder of faces
-                 masked:VQGAN, # autoencoder of masked faces
-                 dit:DiTHead, # the denoiser
-                 settings:dict, # size, audio, prediction, mask
-                 device:torch.device|str|None=None, # default: the best there is
-                 face:str|int='largest', # whom to dub: 'largest', 'left', 'right', or a number from the left
-                 landmarks:str='auto'): # backend of `Landmarker`
+
+    def __init__(
+        self,
+        faces: VQGAN,  # autoencoder of faces
+        masked: VQGAN,  # autoencoder of masked faces
+        dit: DiTHead,  # the denoiser
+        settings: dict,  # size, audio, prediction, mask
+        device: torch.device | str | None = None,  # default: the best there is
+        face: str
+        | int = "largest",  # whom to dub: 'largest', 'left', 'right', or a number from the left
+        landmarks: str = "auto",
+    ):  # backend of `Landmarker`
         self.device = default_device(device)
         self.faces, self.masked, self.dit = (m.to(self.device).eval() for m in (faces, masked, dit))
-        self.settings, self.size, self.schedule = settings, settings['size'], NoiseSchedule().to(self.device)
-        self.encoder, self.landmarker = AudioEncoder(settings['audio']), Landmarker(landmarks, face)
+        self.settings, self.size, self.schedule = (
+            settings,
+            settings["size"],
+            NoiseSchedule().to(self.device),
+        )
+        self.encoder, self.landmarker = AudioEncoder(settings["audio"]), Landmarker(landmarks, face)
         self.mask = torch.as_tensor(np.asarray(fixed_mask(self.size)))
-        self.rows = max(0, int(self.mask[0].any(1).float().argmax()) - self.size//16) # above this row nothing is decoded
-        self.steps = settings.get('steps', 4) # network evaluations per frame
-        self.guidance = settings.get('guidance', 1.) # on the sound
-        if settings.get('mask', 'fixed') != 'fixed': raise DitHeadError(f"mask: {settings['mask']!r}; expected 'fixed', the one that dubbing draws. Train with it.")
+        self.rows = max(
+            0, int(self.mask[0].any(1).float().argmax()) - self.size // 16
+        )  # above this row nothing is decoded
+        self.steps = settings.get("steps", 4)  # network evaluations per frame
+        self.guidance = settings.get("guidance", 1.0)  # on the sound
+        if settings.get("mask", "fixed") != "fixed":
+            raise DitHeadError(
+                f"mask: {settings['mask']!r}; expected 'fixed', the one that dubbing draws. Train with it."
+            )
 
-    def noise(self, seed:int=0) -> torch.Tensor: # (1,C,h,w)
+    def noise(self, seed: int = 0) -> torch.Tensor:  # (1,C,h,w)
         "The noise that all frames of a clip share."
         c = self.dit.cfg
-        noise = torch.randn(1, c.channels, c.size, c.size, generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(
+            1, c.channels, c.size, c.size, generator=torch.Generator().manual_seed(seed)
+        )
         return noise.to(self.device)
 
     @classmethod
-    def from_pretrained(cls, weights:str|Path|None=None, # a folder, or a Hugging Face id; default: the shipped weights for filmed people
-                        device:torch.device|str|None=None, # default: the best there is
-                        face:str|int='largest', # whom to dub: 'largest', 'left', 'right', or a number from the left
-                        slim:bool|None=None, # decode with the slim decoder (04_vqgan): faster, softer; None: as the settings say
-                        landmarks:str='auto', # backend of `Landmarker`
-                       ) -> 'Dubber':
+    def from_pretrained(
+        cls,
+        weights: str
+        | Path
+        | None = None,  # a folder, or a Hugging Face id; default: the shipped weights for filmed people
+        device: torch.device | str | None = None,  # default: the best there is
+        face: str
+        | int = "largest",  # whom to dub: 'largest', 'left', 'right', or a number from the left
+        slim: bool
+        | None = None,  # decode with the slim decoder (03_vqgan): faster, softer; None: as the settings say
+        landmarks: str = "auto",  # backend of `Landmarker`
+    ) -> "Dubber":
         "Load the three networks and their settings. Raises `DitHeadError` when a part is missing."
-        folder = Path(weights) if weights else PACKAGE/'weights'/'people'
-        if not folder.is_dir() and weights and str(weights).count('/') == 1: folder = from_hub(str(weights))
-        if not (folder/'settings.json').exists():
-            raise DitHeadError(f'{folder}: no settings.json; expected a folder with settings.json, faces/, masked/ and dit/. Train one with dithead_train, or leave --weights away.')
-        settings = read_json(folder/'settings.json', ('size', 'audio', 'prediction'))
-        if slim is None: slim = settings.get('slim', False)
-        try: parts = VQGAN.load(folder/'faces', slim=slim), VQGAN.load(folder/'masked'), DiTHead.load(folder/'dit')
-        except SafetensorError as e: raise DitHeadError(f'{folder}: damaged weights ({e}); expected safetensors files. Get them again.') from None
+        folder = Path(weights) if weights else PACKAGE / "weights" / "people"
+        if not folder.is_dir() and weights and str(weights).count("/") == 1:
+            folder = from_hub(str(weights))
+        if not (folder / "settings.json").exists():
+            raise DitHeadError(
+                f"{folder}: no settings.json; expected a folder with settings.json, faces/, masked/ and dit/. Train one with dithead_train, or leave --weights away."
+            )
+        settings = read_json(folder / "settings.json", ("size", "audio", "prediction"))
+        if slim is None:
+            slim = settings.get("slim", False)
+        try:
+            parts = (
+                VQGAN.load(folder / "faces", slim=slim),
+                VQGAN.load(folder / "masked"),
+                DiTHead.load(folder / "dit"),
+            )
+        except SafetensorError as e:
+            raise DitHeadError(
+                f"{folder}: damaged weights ({e}); expected safetensors files. Get them again."
+            ) from None
         return cls(*parts, settings, device, face, landmarks)
 
 # %% ../nbs/11_dub.ipynb #cell021
-def from_hub(name:str) -> Path:
+def from_hub(name: str) -> Path:
     "The local copy of a model on the Hugging Face hub."
-    snapshot_download = need('huggingface_hub', 'encoders').snapshot_download
-    try: return Path(snapshot_download(name, allow_patterns=['*.json', '*.safetensors']))
-    except Exception as e: raise DitHeadError(f'{name}: not a folder, and the hub gave {type(e).__name__}. Check the name and the connection.') from e
+    snapshot_download = need("huggingface_hub", "encoders").snapshot_download
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+    except Exception as e:
+        raise DitHeadError(
+            f"{name}: not a folder, and the hub gave {type(e).__name__}. Check the name and the connection."
+        ) from e
 
 # %% ../nbs/11_dub.ipynb #dca64e6d
 @patch
-def track(self:Dubber,
-          video:str|Path, # a clip
-          count:int|None=None, # read at most this many frames
-          chunk:int=32, # frames held in memory
-         ) -> Track:
+def track(
+    self: Dubber,
+    video: str | Path,  # a clip
+    count: int | None = None,  # read at most this many frames
+    chunk: int = 32,  # frames held in memory
+) -> Track:
     "Find and follow the face. Raises `DitHeadError` when no frame has a usable one."
     from tqdm.auto import tqdm
-    points = find_landmarks(video, self.landmarker, count, chunk, lambda parts: tqdm(parts, 'landmarks', unit='chunk'))
-    shot = np.zeros(len(points), int); shot[self.landmarker.cuts[1:]] = 1
+
+    points = find_landmarks(
+        video, self.landmarker, count, chunk, lambda parts: tqdm(parts, "landmarks", unit="chunk")
+    )
+    shot = np.zeros(len(points), int)
+    shot[self.landmarker.cuts[1:]] = 1
     return Track(points, align(points, self.size), shot.cumsum(), self.landmarker.turned)
 
 # %% ../nbs/11_dub.ipynb #cell026
-def choose_references(points:np.ndarray, # (N,68,2) landmarks of one shot, in pixels
-                      count:int, # frames wanted
-                     ) -> list[int]: # their numbers; some twice where there are fewer frames
+def choose_references(
+    points: np.ndarray,  # (N,68,2) landmarks of one shot, in pixels
+    count: int,  # frames wanted
+) -> list[int]:  # their numbers; some twice where there are fewer frames
     "One frame: a typical one. Several: first one with an open mouth, then typical poses, spread over the shot."
-    if count == 1: return [choose_reference(points)]
+    if count == 1:
+        return [choose_reference(points)]
     pose = to_crop(points, align(points, 1))[:, [27, 30]].reshape(-1, 4)
     away = np.linalg.norm(pose - np.median(pose, 0), axis=-1)
     opening = mouth_opening(points)
     wide = int(np.argmin(away + abs(opening - np.percentile(opening, 92))))
-    parts = np.array_split(np.arange(len(points)), count-1)
+    parts = np.array_split(np.arange(len(points)), count - 1)
     return [wide] + [int(p[np.argmin(away[p])]) if len(p) else wide for p in parts]
+
 
 @patch
 @torch.no_grad()
-def references(self:Dubber,
-               video:str|Path|VideoInfo, # the clip, or what `probe` said of it
-               track:Track, # of `track`
-              ) -> torch.Tensor: # (shots,R*C,h,w); of black crops for a shot without a face
+def references(
+    self: Dubber,
+    video: str | Path | VideoInfo,  # the clip, or what `probe` said of it
+    track: Track,  # of `track`
+) -> torch.Tensor:  # (shots,R*C,h,w); of black crops for a shot without a face
     "Latents of the R frames that show who is seen in each shot."
     count = self.dit.cfg.references
-    crops = np.zeros((track.shot[-1]+1, count, 3, self.size, self.size), np.uint8)
+    crops = np.zeros((track.shot[-1] + 1, count, 3, self.size, self.size), np.uint8)
     for s in np.unique(track.shot[track.found]):
         rows = np.flatnonzero(track.found & (track.shot == s))
         for r, k in enumerate(rows[choose_references(track.points[rows], count)]):
@@ -206,185 +280,310 @@ def references(self:Dubber,
 # %% ../nbs/11_dub.ipynb #cell028
 @patch
 @torch.no_grad()
-def generate(self:Dubber,
-             crops:torch.Tensor, # (n,3,S,S) in [-1,1], the source's aligned crops
-             reference:torch.Tensor, # (1,R*C,h,w) or (n,R*C,h,w), rows of `references`
-             audio:torch.Tensor, # (n,11,D) windows
-             noise:torch.Tensor, # (1,C,h,w), shared by all frames
-             steps:int|None=None, # network evaluations; None: as the settings say
-             sampler:str|None=None, # a key of `SAMPLERS`; None: what fits the network
-             guidance:float|None=None, # classifier-free guidance on the sound; 1 = off; None: as the settings say
-            ) -> torch.Tensor: # (n,3,S,S) in [-1,1]; above the mask they are the source's
+def generate(
+    self: Dubber,
+    crops: torch.Tensor,  # (n,3,S,S) in [-1,1], the source's aligned crops
+    reference: torch.Tensor,  # (1,R*C,h,w) or (n,R*C,h,w), rows of `references`
+    audio: torch.Tensor,  # (n,11,D) windows
+    noise: torch.Tensor,  # (1,C,h,w), shared by all frames
+    steps: int | None = None,  # network evaluations; None: as the settings say
+    sampler: str | None = None,  # a key of `SAMPLERS`; None: what fits the network
+    guidance: float
+    | None = None,  # classifier-free guidance on the sound; 1 = off; None: as the settings say
+) -> torch.Tensor:  # (n,3,S,S) in [-1,1]; above the mask they are the source's
     "New crops for a chunk of frames: conditions once, then the sampler, then the decoder, for what lies under the mask."
     out = crops.clone()
     guidance = self.guidance if guidance is None else guidance
-    grid = {'grid': self.settings['grid']} if 'grid' in self.settings else {} # spacing of the time steps
+    grid = (
+        {"grid": self.settings["grid"]} if "grid" in self.settings else {}
+    )  # spacing of the time steps
     with fast_autocast(self.device):
         hidden = self.masked.to_latents(hide(crops, self.mask).to(self.device))
         audio, ref = audio.to(self.device), reference.expand(len(hidden), -1, -1, -1)
         cond = self.dit.prepare(hidden, ref, audio)
-        model = lambda x, t: self.dit(x, t, cond=cond)
+
+        def model(x, t):
+            return self.dit(x, t, cond=cond)
+
         if guidance != 1:
             drop = torch.ones(len(hidden), dtype=torch.bool, device=self.device)
             silent = self.dit.prepare(hidden, ref, audio, drop_audio=drop)
             model = guided(model, lambda x, t: self.dit(x, t, cond=silent), guidance)
-        prediction = self.settings['prediction']; sample = SAMPLERS[choose_sampler(sampler, prediction)]
-        z = sample(model, self.schedule, noise.expand_as(hidden).contiguous(), steps or self.steps, prediction=prediction, **grid)
-        top = self.rows*z.shape[-1]//self.size
-        out[:, :, top*self.size//z.shape[-1]:] = self.faces.from_latents(z[:, :, top:], self.settings.get('quantize', True)).float().clamp(-1, 1).cpu()
+        prediction = self.settings["prediction"]
+        sample = SAMPLERS[choose_sampler(sampler, prediction)]
+        z = sample(
+            model,
+            self.schedule,
+            noise.expand_as(hidden).contiguous(),
+            steps or self.steps,
+            prediction=prediction,
+            **grid,
+        )
+        top = self.rows * z.shape[-1] // self.size
+        out[:, :, top * self.size // z.shape[-1] :] = (
+            self.faces.from_latents(z[:, :, top:], self.settings.get("quantize", True))
+            .float()
+            .clamp(-1, 1)
+            .cpu()
+        )
     return out
 
 # %% ../nbs/11_dub.ipynb #cell033
 @patch
-def paste(self:Dubber,
-          frames:np.ndarray, # (n,H,W,3) u8
-          crops:torch.Tensor, # (n,3,S,S) in [-1,1]
-          points:np.ndarray, # (n,68,2) landmarks of the frames
-          affines:np.ndarray, # (n,2,3) frame→crop
-         ) -> np.ndarray: # (n,H,W,3) u8
+def paste(
+    self: Dubber,
+    frames: np.ndarray,  # (n,H,W,3) u8
+    crops: torch.Tensor,  # (n,3,S,S) in [-1,1]
+    points: np.ndarray,  # (n,68,2) landmarks of the frames
+    affines: np.ndarray,  # (n,2,3) frame→crop
+) -> np.ndarray:  # (n,H,W,3) u8
     "Put generated crops back where they came from: inside the face's outline, in the colour of the face's own skin."
-    pixels = (crops.clamp(-1, 1)+1).mul(127.5).round().to(torch.uint8).numpy()
+    pixels = (crops.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).numpy()
     placed = to_crop(points, affines)
     lower, skin = face_masks(placed, self.size)
-    return paste_back(frames, pixels, affines, lower & self.mask.numpy(), feather=.08, skin=skin)
+    return paste_back(frames, pixels, affines, lower & self.mask.numpy(), feather=0.08, skin=skin)
 
 # %% ../nbs/11_dub.ipynb #013ff52f
 @patch
-def draw(self:Dubber,
-         crops:torch.Tensor, # (n,3,S,S) in [-1,1], the source's aligned crops
-         reference:torch.Tensor, # (n,R*C,h,w)
-         audio:torch.Tensor, # (n,11,D) windows
-         noise:torch.Tensor, # (1,C,h,w)
-         order:np.ndarray, # (n,) rising numbers of the frames, with gaps where nothing may be interpolated
-         rife=None, # an `IFNet`: draw every second frame and interpolate the others
-         **kwargs, # of `generate`
-        ) -> torch.Tensor: # (n,3,S,S) in [-1,1]
+def draw(
+    self: Dubber,
+    crops: torch.Tensor,  # (n,3,S,S) in [-1,1], the source's aligned crops
+    reference: torch.Tensor,  # (n,R*C,h,w)
+    audio: torch.Tensor,  # (n,11,D) windows
+    noise: torch.Tensor,  # (1,C,h,w)
+    order: np.ndarray,  # (n,) rising numbers of the frames, with gaps where nothing may be interpolated
+    rife=None,  # an `IFNet`: draw every second frame and interpolate the others
+    **kwargs,  # of `generate`
+) -> torch.Tensor:  # (n,3,S,S) in [-1,1]
     "`generate` for all frames of a chunk, or for every second one."
-    if rife is None: return self.generate(crops, reference, audio, noise, **kwargs)
+    if rife is None:
+        return self.generate(crops, reference, audio, noise, **kwargs)
     key = np.searchsorted(order, key_frames(order))
-    return fill_in(rife, self.generate(crops[key], reference[key], audio[key], noise, **kwargs), order[key], order)
+    return fill_in(
+        rife,
+        self.generate(crops[key], reference[key], audio[key], noise, **kwargs),
+        order[key],
+        order,
+    )
 
 # %% ../nbs/11_dub.ipynb #cell037
-def check_job(video:Path, speech:Path, out:Path) -> None:
+def check_job(video: Path, speech: Path, out: Path) -> None:
     "Refuse what would fail late or overwrite an input."
     for f in (video, speech):
-        if not f.is_file(): raise DitHeadError(f'{f}: no such file. Check the path.')
-        if out.exists() and out.samefile(f): raise DitHeadError(f'{out}: the output is one of the inputs. Choose another name.')
-    if not out.parent.is_dir(): raise DitHeadError(f'{out.parent}: no such folder. Create it, or choose another output path.')
-    if out.is_dir(): raise DitHeadError(f'{out}: is a folder; expected a file name such as {out/"dubbed.mp4"}.')
-    if out.suffix.lower() not in ('.mp4', '.m4v', '.mov', '.mkv'): raise DitHeadError(f'{out}: unknown kind {out.suffix!r}; expected .mp4, .m4v, .mov or .mkv.')
+        if not f.is_file():
+            raise DitHeadError(f"{f}: no such file. Check the path.")
+        if out.exists() and out.samefile(f):
+            raise DitHeadError(f"{out}: the output is one of the inputs. Choose another name.")
+    if not out.parent.is_dir():
+        raise DitHeadError(
+            f"{out.parent}: no such folder. Create it, or choose another output path."
+        )
+    if out.is_dir():
+        raise DitHeadError(
+            f"{out}: is a folder; expected a file name such as {out / 'dubbed.mp4'}."
+        )
+    if out.suffix.lower() not in (".mp4", ".m4v", ".mov", ".mkv"):
+        raise DitHeadError(
+            f"{out}: unknown kind {out.suffix!r}; expected .mp4, .m4v, .mov or .mkv."
+        )
 
 # %% ../nbs/11_dub.ipynb #cell038
 @patch
-def stream(self:Dubber,
-           video:str|Path, # the clip
-           track:Track, # of `track`
-           features:torch.Tensor, # (F,D) of the speech at 50 Hz
-           n_out:int, # frames wanted
-           seed:int=0, # of the one noise that all frames share
-           rife=None, # an `IFNet`: draw every second frame only
-           **kwargs, # of `generate`
-          ) -> Iterator[tuple[np.ndarray, int]]: # chunks of dubbed frames (n,H,W,3) u8, and how many of each were passed through
+def stream(
+    self: Dubber,
+    video: str | Path,  # the clip
+    track: Track,  # of `track`
+    features: torch.Tensor,  # (F,D) of the speech at 50 Hz
+    n_out: int,  # frames wanted
+    seed: int = 0,  # of the one noise that all frames share
+    rife=None,  # an `IFNet`: draw every second frame only
+    **kwargs,  # of `generate`
+) -> Iterator[
+    tuple[np.ndarray, int]
+]:  # chunks of dubbed frames (n,H,W,3) u8, and how many of each were passed through
     "Dub a clip chunk by chunk."
     info, done = probe(video), 0
     references = self.references(info, track)
     noise = self.noise(seed)
     for index, frames in stream_chunks(info, len(track.points), n_out, chunk_size(info)):
-        ok = track.found[index]; rows = index[ok]
+        ok = track.found[index]
+        rows = index[ok]
         if len(rows):
-            order = done + np.flatnonzero(ok) + 2*np.cumsum(np.diff(track.shot[rows], prepend=track.shot[rows[0]]) != 0)
-            windows = audio_windows(features, len(index), float(info.fps), start=done)[torch.from_numpy(ok)]
+            order = (
+                done
+                + np.flatnonzero(ok)
+                + 2 * np.cumsum(np.diff(track.shot[rows], prepend=track.shot[rows[0]]) != 0)
+            )
+            windows = audio_windows(features, len(index), float(info.fps), start=done)[
+                torch.from_numpy(ok)
+            ]
             crops = to_float(warp_crop(frames[ok], track.affines[rows], self.size))
-            new = self.draw(crops, references[track.shot[rows]], windows, noise, order, rife, **kwargs)
-            frames = frames.copy(); frames[ok] = self.paste(frames[ok], new, track.points[rows], track.affines[rows])
+            new = self.draw(
+                crops, references[track.shot[rows]], windows, noise, order, rife, **kwargs
+            )
+            frames = frames.copy()
+            frames[ok] = self.paste(frames[ok], new, track.points[rows], track.affines[rows])
         done += len(index)
         yield frames, int((~ok).sum())
 
 # %% ../nbs/11_dub.ipynb #f6411a75
 @patch
 @torch.no_grad()
-def dub(self:Dubber,
-        video:str|Path, # a clip of a person
-        speech:str|Path, # a recording, any file with sound
-        out:str|Path, # the dubbed clip: .mp4, .m4v, .mov or .mkv
-        steps:int|None=None, # network evaluations per frame; None: as the settings say
-        sampler:str|None=None, # 'dpm', 'ddim' or 'flow'; None: what fits the network
-        guidance:float|None=None, # classifier-free guidance on the sound; 1 = off; None: as the settings say
-        seed:int=0, # of the one noise that all frames share
-        half:bool=False, # draw every second frame and interpolate the mouths between (08_rife)
-        fps_factor:int=1, # raise the frame rate by interpolating between frames (08_rife)
-        callback:Callable|None=None, # callback(stage, done, total)
-       ) -> DubResult: # where it is, and what was done
+def dub(
+    self: Dubber,
+    video: str | Path,  # a clip of a person
+    speech: str | Path,  # a recording, any file with sound
+    out: str | Path,  # the dubbed clip: .mp4, .m4v, .mov or .mkv
+    steps: int | None = None,  # network evaluations per frame; None: as the settings say
+    sampler: str | None = None,  # 'dpm', 'ddim' or 'flow'; None: what fits the network
+    guidance: float
+    | None = None,  # classifier-free guidance on the sound; 1 = off; None: as the settings say
+    seed: int = 0,  # of the one noise that all frames share
+    half: bool = False,  # draw every second frame and interpolate the mouths between (07_rife)
+    fps_factor: int = 1,  # raise the frame rate by interpolating between frames (07_rife)
+    callback: Callable | None = None,  # callback(stage, done, total)
+) -> DubResult:  # where it is, and what was done
     "Dub a clip. Raises `DitHeadError` on bad input; on any fault the output path is left as it was."
     from tqdm.auto import tqdm
+
     video, speech, out = Path(video), Path(speech), Path(out)
-    check_job(video, speech, out); time_grid(self.schedule, self.steps if steps is None else steps)
-    choose_sampler(sampler, self.settings['prediction'])
+    check_job(video, speech, out)
+    time_grid(self.schedule, self.steps if steps is None else steps)
+    choose_sampler(sampler, self.settings["prediction"])
     info, samples, clock = probe(video), load_audio(speech, limit=LONGEST), Stopwatch()
-    n_out, tell = max(1, round(len(samples)/16000*info.fps)), callback or (lambda stage, done, total: None)
+    n_out, tell = (
+        max(1, round(len(samples) / 16000 * info.fps)),
+        callback or (lambda stage, done, total: None),
+    )
     rife = load_rife(self.device) if half or fps_factor != 1 else None
-    track = self.track(video, min(info.n_frames, n_out), chunk_size(info)); clock('landmarks'); tell('landmarks', len(track.points), len(track.points))
-    features = self.encoder(samples); clock('sound'); tell('sound', n_out, n_out)
+    track = self.track(video, min(info.n_frames, n_out), chunk_size(info))
+    clock("landmarks")
+    tell("landmarks", len(track.points), len(track.points))
+    features = self.encoder(samples)
+    clock("sound")
+    tell("sound", n_out, n_out)
     count = dict(done=0, untouched=0)
+
     def frames():
-        for chunk, untouched in self.stream(video, track, features, n_out, seed, rife if half else None, steps=steps, sampler=sampler, guidance=guidance):
+        for chunk, untouched in self.stream(
+            video,
+            track,
+            features,
+            n_out,
+            seed,
+            rife if half else None,
+            steps=steps,
+            sampler=sampler,
+            guidance=guidance,
+        ):
             yield from chunk
-            count['done'] += len(chunk); count['untouched'] += untouched; bar.update(len(chunk)); tell('dubbing', count['done'], n_out)
-    with VideoWriter(out, info.width, info.height, info.fps*fps_factor, speech, len(samples)/16000, COMMENT, sar=info.sar) as writer, \
-         tqdm(total=n_out, desc='dubbing', unit='frame') as bar:
-        for frame in interpolate_clip(frames(), fps_factor, rife): writer.write(frame)
-    clock('dubbing')
-    if count['untouched']: print(f"{count['untouched']} of {n_out} frames were passed through unchanged: no face, or one that is covered or turned away")
-    return DubResult(out, writer.n_frames, count['untouched'], clock.laps)
+            count["done"] += len(chunk)
+            count["untouched"] += untouched
+            bar.update(len(chunk))
+            tell("dubbing", count["done"], n_out)
+
+    with (
+        VideoWriter(
+            out,
+            info.width,
+            info.height,
+            info.fps * fps_factor,
+            speech,
+            len(samples) / 16000,
+            COMMENT,
+            sar=info.sar,
+        ) as writer,
+        tqdm(total=n_out, desc="dubbing", unit="frame") as bar,
+    ):
+        for frame in interpolate_clip(frames(), fps_factor, rife):
+            writer.write(frame)
+    clock("dubbing")
+    if count["untouched"]:
+        print(
+            f"{count['untouched']} of {n_out} frames were passed through unchanged: no face, or one that is covered or turned away"
+        )
+    return DubResult(out, writer.n_frames, count["untouched"], clock.laps)
 
 # %% ../nbs/11_dub.ipynb #cell040
 class Stopwatch:
     "Seconds between calls, by name."
-    def __init__(self): self.laps, self.last = {}, time.perf_counter()
-    def __call__(self, name:str) -> None:
-        now = time.perf_counter(); self.laps[name], self.last = now-self.last, now
+
+    def __init__(self):
+        self.laps, self.last = {}, time.perf_counter()
+
+    def __call__(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name], self.last = now - self.last, now
 
 # %% ../nbs/11_dub.ipynb #cell065
-def sample_files() -> tuple[Path, Path]: # a clip and a recording of data_samples/
+def sample_files() -> tuple[Path, Path]:  # a clip and a recording of data_samples/
     "The clip and the speech that a dub without arguments uses. Raises `DitHeadError` where the samples are not installed."
-    folder = PACKAGE.parent/'data_samples'
-    clips, speeches = sorted((folder/'grid').glob('*.mp4')), sorted(folder.glob('speech_*.wav'))
-    if not clips or not speeches: raise DitHeadError(f'{folder}: no samples there. Name a video and a speech: dithead_dub VIDEO SPEECH -o OUT.')
+    folder = PACKAGE.parent / "data_samples"
+    clips, speeches = sorted((folder / "grid").glob("*.mp4")), sorted(folder.glob("speech_*.wav"))
+    if not clips or not speeches:
+        raise DitHeadError(
+            f"{folder}: no samples there. Name a video and a speech: dithead_dub VIDEO SPEECH -o OUT."
+        )
     return clips[0], speeches[-1]
 
-def run(args:argparse.Namespace) -> None: # of `cli.parser('dub')`
+
+def run(args: argparse.Namespace) -> None:  # of `cli.parser('dub')`
     "The job of `dithead_dub`."
     video, speech = args.video, args.speech
     if not (video and speech):
         sample = sample_files()
         video, speech = video or sample[0], speech or sample[1]
-        print(f'dubbing {video} with {speech}')
+        print(f"dubbing {video} with {speech}")
     check_job(Path(video), Path(speech), Path(args.out))
     dubber = Dubber.from_pretrained(args.weights, args.device, args.face, args.slim, args.landmarks)
-    result = dubber.dub(video, speech, args.out, args.steps, args.sampler, args.guidance, args.seed, args.half, args.fps_factor)
-    spent = ', '.join(f'{k} {v:.1f} s' for k, v in result.seconds.items())
-    print(f'{result.path}: {result.frames} frames, {spent}')
-
+    result = dubber.dub(
+        video,
+        speech,
+        args.out,
+        args.steps,
+        args.sampler,
+        args.guidance,
+        args.seed,
+        args.half,
+        args.fps_factor,
+    )
+    spent = ", ".join(f"{k} {v:.1f} s" for k, v in result.seconds.items())
+    print(f"{result.path}: {result.frames} frames, {spent}")
 
 # %% ../nbs/11_dub.ipynb #b6bc1a4f
-def side_by_side(source:str|Path, # the clip
-                 dubbed:str|Path, # what was made of it
-                 k:int, # frame of the dub
-                ) -> np.ndarray: # (H,3W,3) u8
+def side_by_side(
+    source: str | Path,  # the clip
+    dubbed: str | Path,  # what was made of it
+    k: int,  # frame of the dub
+) -> np.ndarray:  # (H,3W,3) u8
     "The source's frame, the dub's, and their difference (white: none). Raises `DitHeadError`."
     a, b = probe(source), probe(dubbed)
-    j = int(k*a.fps/b.fps) % (2*a.n_frames); j = min(j, 2*a.n_frames-1-j) # forwards, backwards, forwards...
-    x = next(read_frames(a, j, 1)); y = next(read_frames(b, k, 1))[:a.height, :a.width]
-    return np.concatenate([x, y, 255 - (3*np.abs(x.astype(int) - y)).clip(0, 255).astype(np.uint8)], 1)
+    j = int(k * a.fps / b.fps) % (2 * a.n_frames)
+    j = min(j, 2 * a.n_frames - 1 - j)  # forwards, backwards, forwards...
+    x = next(read_frames(a, j, 1))
+    y = next(read_frames(b, k, 1))[: a.height, : a.width]
+    return np.concatenate(
+        [x, y, 255 - (3 * np.abs(x.astype(int) - y)).clip(0, 255).astype(np.uint8)], 1
+    )
 
-def preview(source:str|Path, # the clip
-            dubbed:str|Path, # what was made of it
-           ): # an `ipywidgets` box
+
+def preview(
+    source: str | Path,  # the clip
+    dubbed: str | Path,  # what was made of it
+):  # an `ipywidgets` box
     "`side_by_side` under a slider, and a player for the sound. Raises `DitHeadError`."
     import cv2
-    ipywidgets, Audio = need('ipywidgets', 'notebook'), need('IPython.display', 'notebook').Audio
-    png = lambda k: cv2.imencode('.png', side_by_side(source, dubbed, k)[..., ::-1])[1].tobytes()
-    image, slider, sound = ipywidgets.Image(value=png(0)), ipywidgets.IntSlider(0, 0, probe(dubbed).n_frames-1, description='frame'), ipywidgets.Output()
-    slider.observe(lambda change: setattr(image, 'value', png(change.new)), 'value')
+
+    ipywidgets, Audio = need("ipywidgets", "notebook"), need("IPython.display", "notebook").Audio
+
+    def png(k):
+        return cv2.imencode(".png", side_by_side(source, dubbed, k)[..., ::-1])[1].tobytes()
+
+    image, slider, sound = (
+        ipywidgets.Image(value=png(0)),
+        ipywidgets.IntSlider(0, 0, probe(dubbed).n_frames - 1, description="frame"),
+        ipywidgets.Output(),
+    )
+    slider.observe(lambda change: setattr(image, "value", png(change.new)), "value")
     sound.append_display_data(Audio(load_audio(dubbed), rate=16000))
     return ipywidgets.VBox([slider, image, sound])

@@ -7,7 +7,8 @@ __all__ = ['PRIOR', 'LIMIT', 'read_ctranslate2', 'WhisperEncoder', 'whisper_tiny
            'with_sound', 'per_recording']
 
 # %% ../nbs/lab/encoders.ipynb #enc03
-import base64, struct
+import base64
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,7 +158,7 @@ def _encoder_arrays(
         pairs |= {f"layers.{i}.{a}": f"layer_{i}/{b}" for a, b in _PAIRS.items()}
         for kind in ("weight", "bias"):
             stacked = arrays[f"encoder/layer_{i}/self_attention/linear_0/{kind}"]
-            for name, part in zip("qkv", np.split(stacked, 3)):
+            for name, part in zip("qkv", np.split(stacked, 3), strict=False):
                 out[f"layers.{i}.self_attn.{name}_proj.{kind}"] = part
         del out[f"layers.{i}.self_attn.k_proj.bias"]  # zeros: Whisper's keys have no bias
     for a, b in pairs.items():

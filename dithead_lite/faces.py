@@ -8,11 +8,13 @@ __all__ = ['STEADY', 'TEMPLATE', 'similarity', 'mouth_opening', 'scene_cut', 'Fa
            'face_masks']
 
 # %% ../nbs/02_faces.ipynb #cell005
-import functools, os, threading
+import functools
+import os
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 
@@ -472,7 +474,7 @@ def warp_crop(
             f"{len(frames)} frames and {len(affines)} affines; expected as many of both"
         )
     out = np.zeros((len(frames), 3, size, size), np.uint8)
-    for k, (im, A) in enumerate(zip(frames, affines)):
+    for k, (im, A) in enumerate(zip(frames, affines, strict=False)):
         if np.isfinite(A).all():
             out[k] = _warp(im, A, size).transpose(2, 0, 1)
     return out
@@ -656,7 +658,7 @@ def paste_back(
     shape = (len(out), 1, size, size)
     masks = np.broadcast_to(mask, shape)[:, 0]
     alike = np.broadcast_to(~mask if skin is None else skin, shape)[:, 0]
-    for im, crop, A, m, w in zip(out, crops, affines, masks, alike):
+    for im, crop, A, m, w in zip(out, crops, affines, masks, alike, strict=False):
         if not np.isfinite(A).all() or not m.any():
             continue
         crop = np.asarray(crop).transpose(1, 2, 0).astype(np.float32)

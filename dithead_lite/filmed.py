@@ -9,8 +9,8 @@ __all__ = ['judge', 'report_on', 'filmed_main']
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 
@@ -20,8 +20,14 @@ from .data import find_clips, find_landmarks
 from .dub import Dubber
 from .faces import Landmarker
 from .mouths import correlation, following, lip_leak, loudness, movement, pauses
-from .takes import Clip, compare_dub, dub_clip, dubbed_opening, remembering
-from .takes import still_opening
+from dithead_lite.takes import (
+    Clip,
+    compare_dub,
+    dub_clip,
+    dubbed_opening,
+    remembering,
+    still_opening,
+)
 
 # %% ../nbs/lab/filmed.ipynb #film009
 def _heard(curve: np.ndarray, truth: np.ndarray, loud: np.ndarray, fps: float) -> dict:
@@ -195,7 +201,7 @@ def judge(
             raise DitHeadError("no clip is left to judge. Name some with 1 s of speech or more.")
         if len(found) < 2:  # nobody to lend a sound
             sounds = [s for s in sounds if s != "foreign"]
-        for clip, other in zip(found, found[1:] + found[:1]):
+        for clip, other in zip(found, found[1:] + found[:1], strict=False):
             row = dict(clip=clip.name, frames=len(clip.curve), fps=clip.fps)
             for sound in sounds:
                 row[sound] = _SOUNDS[sound](dubber, clip, other, lips, out / clip.name)

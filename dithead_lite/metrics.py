@@ -10,7 +10,10 @@ __all__ = ['LEAST', 'BOX', 'SIDE', 'PACKAGE', 'REGIONS', 'psnr', 'ssim', 'ms_ssi
            'run']
 
 # %% ../nbs/12_metrics.ipynb #cell005
-import argparse, functools, json, math
+import argparse
+import functools
+import json
+import math
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -23,377 +26,727 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .core import DitHeadError, atomic_path, need, read_json
 from .audio import RATE, audio_windows, load_audio, log_mel, vary_sound
-from .faces import Landmarker, align, face_masks, fixed_mask, mouth_opening, steady, to_crop, warp_crop
+from .core import DitHeadError, atomic_path, need, read_json
+from dithead_lite.faces import (
+    Landmarker,
+    align,
+    face_masks,
+    fixed_mask,
+    mouth_opening,
+    steady,
+    to_crop,
+    warp_crop,
+)
 from .video import VideoInfo, audio_offset, chunked, probe, read_frames
 
 # %% ../nbs/12_metrics.ipynb #cell011
-def _pictures(x) -> torch.Tensor: # (N,3,H,W) f32 in [0,1]
+def _pictures(x) -> torch.Tensor:  # (N,3,H,W) f32 in [0,1]
     "Frames (N,H,W,3) u8 or crops (N,3,H,W) u8 as the libraries want them. Raises `ValueError` for anything else."
     x = np.asarray(x)
-    if x.ndim != 4 or x.dtype != np.uint8 or 3 not in (x.shape[1], x.shape[3]): raise ValueError(f'pictures are {x.shape} {x.dtype}; expected (N,H,W,3) or (N,3,H,W) uint8')
-    return torch.tensor(x if x.shape[1] == 3 else x.transpose(0, 3, 1, 2)).float()/255
+    if x.ndim != 4 or x.dtype != np.uint8 or 3 not in (x.shape[1], x.shape[3]):
+        raise ValueError(f"pictures are {x.shape} {x.dtype}; expected (N,H,W,3) or (N,3,H,W) uint8")
+    return torch.tensor(x if x.shape[1] == 3 else x.transpose(0, 3, 1, 2)).float() / 255
+
 
 def _pair(a, b) -> tuple:
     a, b = _pictures(a), _pictures(b)
-    if a.shape != b.shape: raise ValueError(f'pictures have shapes {tuple(a.shape)} and {tuple(b.shape)}; expected the same')
+    if a.shape != b.shape:
+        raise ValueError(
+            f"pictures have shapes {tuple(a.shape)} and {tuple(b.shape)}; expected the same"
+        )
     return a, b
 
-def psnr(a:np.ndarray, # (N,H,W,3) or (N,3,H,W) u8
-         b:np.ndarray, # the same shape
-        ) -> np.ndarray: # (N,) dB, inf for equal pictures
+
+def psnr(
+    a: np.ndarray,  # (N,H,W,3) or (N,3,H,W) u8
+    b: np.ndarray,  # the same shape
+) -> np.ndarray:  # (N,) dB, inf for equal pictures
     "Peak signal-to-noise ratio of each pair. Raises `ValueError` for unlike shapes."
-    return need('torchmetrics.functional.image', 'metrics').peak_signal_noise_ratio(*_pair(a, b), data_range=1., reduction='none', dim=(1, 2, 3)).numpy()
+    return (
+        need("torchmetrics.functional.image", "metrics")
+        .peak_signal_noise_ratio(*_pair(a, b), data_range=1.0, reduction="none", dim=(1, 2, 3))
+        .numpy()
+    )
 
-def _ssim(a:torch.Tensor, b:torch.Tensor, **kw) -> torch.Tensor:
-    return need('torchmetrics.functional.image', 'metrics').structural_similarity_index_measure(a, b, data_range=1., reduction='none', **kw)[1]
 
-def _inside(a, b) -> torch.Tensor: # (N,) mean SSIM of the windows that lie inside
+def _ssim(a: torch.Tensor, b: torch.Tensor, **kw) -> torch.Tensor:
+    return need("torchmetrics.functional.image", "metrics").structural_similarity_index_measure(
+        a, b, data_range=1.0, reduction="none", **kw
+    )[1]
+
+
+def _inside(a, b) -> torch.Tensor:  # (N,) mean SSIM of the windows that lie inside
     return _ssim(a, b, return_full_image=True)[..., 5:-5, 5:-5].mean((1, 2, 3))
 
-def ssim(a:np.ndarray, # (N,H,W,3) or (N,3,H,W) u8
-         b:np.ndarray, # the same shape
-        ) -> np.ndarray: # (N,), 1 for equal pictures
+
+def ssim(
+    a: np.ndarray,  # (N,H,W,3) or (N,3,H,W) u8
+    b: np.ndarray,  # the same shape
+) -> np.ndarray:  # (N,), 1 for equal pictures
     "Structural similarity of each pair (Wang et al. 2004), Gaussian windows of σ = 1.5 pixels. Raises `ValueError` for unlike shapes."
     return _inside(*_pair(a, b)).numpy()
 
-LEAST = 176 # pixels of the shorter side: below it the coarsest of MS-SSIM's five scales holds no whole window
 
-def ms_ssim(a:np.ndarray, # (N,H,W,3) or (N,3,H,W) u8
-            b:np.ndarray, # the same shape
-           ) -> np.ndarray: # (N,), 1 for equal pictures
+LEAST = 176  # pixels of the shorter side: below it the coarsest of MS-SSIM's five scales holds no whole window
+
+
+def ms_ssim(
+    a: np.ndarray,  # (N,H,W,3) or (N,3,H,W) u8
+    b: np.ndarray,  # the same shape
+) -> np.ndarray:  # (N,), 1 for equal pictures
     "SSIM at five scales (Wang et al. 2003). Raises `ValueError` for unlike shapes, or sides under `LEAST`."
-    a, b = _pair(a, b); result = 1
-    if min(a.shape[2:]) < LEAST: raise ValueError(f'pictures of {a.shape[3]}×{a.shape[2]} pixels; MS-SSIM needs at least {LEAST}')
-    for w in (.0448, .2856, .3001, .2363):
-        result = result*_ssim(a, b, return_contrast_sensitivity=True).clamp(min=0)**w; a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-    return (result*_inside(a, b).clamp(min=0)**.1333).numpy()
+    a, b = _pair(a, b)
+    result = 1
+    if min(a.shape[2:]) < LEAST:
+        raise ValueError(
+            f"pictures of {a.shape[3]}×{a.shape[2]} pixels; MS-SSIM needs at least {LEAST}"
+        )
+    for w in (0.0448, 0.2856, 0.3001, 0.2363):
+        result = result * _ssim(a, b, return_contrast_sensitivity=True).clamp(min=0) ** w
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return (result * _inside(a, b).clamp(min=0) ** 0.1333).numpy()
 
 # %% ../nbs/12_metrics.ipynb #cell018
-def mouth_box(crops:np.ndarray, # (N,3,S,S) aligned crops
-             ) -> np.ndarray: # (N,3,.44 S,.5 S)
+def mouth_box(
+    crops: np.ndarray,  # (N,3,S,S) aligned crops
+) -> np.ndarray:  # (N,3,.44 S,.5 S)
     "The part of aligned crops with the mouth and its surroundings."
-    s = crops.shape[-1]; return crops[..., round(.484*s):round(.922*s), round(.25*s):round(.75*s)]
+    s = crops.shape[-1]
+    return crops[..., round(0.484 * s) : round(0.922 * s), round(0.25 * s) : round(0.75 * s)]
 
-def face_size(landmarks:np.ndarray, # (N,68,2) pixels; NaN where no face is
-             ) -> int: # 32 to 512
+
+def face_size(
+    landmarks: np.ndarray,  # (N,68,2) pixels; NaN where no face is
+) -> int:  # 32 to 512
     "Side of the aligned crop, in pixels of the frame: the clip's median."
-    A = align(landmarks, 1); return int(np.clip(round(float(np.nanmedian(np.linalg.det(A[:, :, :2])**-.5))), 32, 512))
+    A = align(landmarks, 1)
+    return int(np.clip(round(float(np.nanmedian(np.linalg.det(A[:, :, :2]) ** -0.5))), 32, 512))
 
 # %% ../nbs/12_metrics.ipynb #cell021
-def _needs(metric:str, what:str, fault:Exception) -> DitHeadError:
+def _needs(metric: str, what: str, fault: Exception) -> DitHeadError:
     why = (str(fault).splitlines() or [type(fault).__name__])[0][:90]
-    return DitHeadError(f'{metric}: needs {what} ({why}). Run `pip install "dithead_lite[metrics]"`, with a torchvision that fits the installed torch, and go online for the weights.')
+    return DitHeadError(
+        f'{metric}: needs {what} ({why}). Run `pip install "dithead_lite[metrics]"`, with a torchvision that fits the installed torch, and go online for the weights.'
+    )
+
 
 @functools.cache
 def _lpips() -> nn.Module:
-    try: import lpips; return lpips.LPIPS(net='alex', verbose=False).eval().requires_grad_(False)
-    except Exception as e: raise _needs('LPIPS', 'the library lpips and the weights of AlexNet', e) from None # an unfit torchvision raises what it likes
+    try:
+        import lpips
 
-def lpips_distance(a:np.ndarray, # (N,H,W,3) or (N,3,H,W) u8
-                   b:np.ndarray, # the same shape
-                  ) -> np.ndarray: # (N,), 0 for equal pictures
+        return lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
+    except Exception as e:
+        raise _needs(
+            "LPIPS", "the library lpips and the weights of AlexNet", e
+        ) from None  # an unfit torchvision raises what it likes
+
+
+def lpips_distance(
+    a: np.ndarray,  # (N,H,W,3) or (N,3,H,W) u8
+    b: np.ndarray,  # the same shape
+) -> np.ndarray:  # (N,), 0 for equal pictures
     "Learned perceptual distance of each pair (Zhang et al. 2018, AlexNet). Raises `DitHeadError` without library or weights."
-    a, b = _pair(a, b); return _lpips()(a, b, normalize=True).reshape(-1).numpy()
+    a, b = _pair(a, b)
+    return _lpips()(a, b, normalize=True).reshape(-1).numpy()
 
-def fid(a:np.ndarray, # (N,H,W,3) or (N,3,H,W) u8; thousands of pictures
-        b:np.ndarray, # (M,...) likewise
-        feature:int|nn.Module=2048, # layer of Inception, or a network of your own: (N,3,H,W) u8 → (N,D)
-       ) -> float:
+
+def fid(
+    a: np.ndarray,  # (N,H,W,3) or (N,3,H,W) u8; thousands of pictures
+    b: np.ndarray,  # (M,...) likewise
+    feature: int
+    | nn.Module = 2048,  # layer of Inception, or a network of your own: (N,3,H,W) u8 → (N,D)
+) -> float:
     "Fréchet distance of the features of two sets of pictures (Heusel et al. 2017). Raises `DitHeadError` without library or weights."
-    fid = need('torchmetrics.image.fid', 'metrics')
-    try: metric = fid.FrechetInceptionDistance(feature)
-    except Exception as e: raise _needs('FID', 'the library torch-fidelity and the weights of Inception', e) from None
+    fid = need("torchmetrics.image.fid", "metrics")
+    try:
+        metric = fid.FrechetInceptionDistance(feature)
+    except Exception as e:
+        raise _needs("FID", "the library torch-fidelity and the weights of Inception", e) from None
     for pictures, real in ((a, True), (b, False)):
-        for part in (_pictures(pictures)*255).byte().split(64): metric.update(part, real=real)
+        for part in (_pictures(pictures) * 255).byte().split(64):
+            metric.update(part, real=real)
     return float(metric.compute())
 
 # %% ../nbs/12_metrics.ipynb #cell027
-def landmark_distance(a:np.ndarray, # (N,68,2) pixels
-                      b:np.ndarray, # (N,68,2) the same frames as they should be
-                      mouth:bool=False, # the 20 points of the lips only
-                     ) -> np.ndarray: # (N,) percent of the distance of b's outer eye corners; NaN where no face is
+def landmark_distance(
+    a: np.ndarray,  # (N,68,2) pixels
+    b: np.ndarray,  # (N,68,2) the same frames as they should be
+    mouth: bool = False,  # the 20 points of the lips only
+) -> np.ndarray:  # (N,) percent of the distance of b's outer eye corners; NaN where no face is
     "Mean distance of landmarks, in units of the face."
-    which = slice(48, 68) if mouth else slice(None); eyes = np.linalg.norm(b[:, 36] - b[:, 45], axis=-1)
-    return 100*np.linalg.norm(a[:, which] - b[:, which], axis=-1).mean(-1)/eyes
+    which = slice(48, 68) if mouth else slice(None)
+    eyes = np.linalg.norm(b[:, 36] - b[:, 45], axis=-1)
+    return 100 * np.linalg.norm(a[:, which] - b[:, which], axis=-1).mean(-1) / eyes
 
-def lagged_correlation(a:np.ndarray, # (N,) a curve, NaN where unknown
-                       b:np.ndarray, # (N,) the curve it should follow
-                       limit:int=10, # frames
-                      ) -> tuple[float, int, float]: # r at the best lag; that lag in frames, positive: `a` is late; r at lag 0
+
+def lagged_correlation(
+    a: np.ndarray,  # (N,) a curve, NaN where unknown
+    b: np.ndarray,  # (N,) the curve it should follow
+    limit: int = 10,  # frames
+) -> tuple[
+    float, int, float
+]:  # r at the best lag; that lag in frames, positive: `a` is late; r at lag 0
     "Correlation of two curves: the best, where it is, and where it should be. Raises `ValueError` for curves too short."
-    n = min(len(a), len(b)); r = {}
-    if n < 2*limit + 3: raise ValueError(f'{n} frames in common; expected at least {2*limit + 3} for lags up to {limit}')
-    for lag in range(-limit, limit+1):
-        x, y = a[max(0, lag):n + min(0, lag)], b[max(0, -lag):n - max(0, lag)]; ok = np.isfinite(x) & np.isfinite(y)
-        r[lag] = float(np.corrcoef(x[ok], y[ok])[0, 1]) if ok.sum() > 2 and np.ptp(x[ok]) and np.ptp(y[ok]) else 0. # a still mouth follows nothing
-    best = max(r, key=r.get); return r[best], best, r[0]
+    n = min(len(a), len(b))
+    r = {}
+    if n < 2 * limit + 3:
+        raise ValueError(
+            f"{n} frames in common; expected at least {2 * limit + 3} for lags up to {limit}"
+        )
+    for lag in range(-limit, limit + 1):
+        x, y = a[max(0, lag) : n + min(0, lag)], b[max(0, -lag) : n - max(0, lag)]
+        ok = np.isfinite(x) & np.isfinite(y)
+        r[lag] = (
+            float(np.corrcoef(x[ok], y[ok])[0, 1])
+            if ok.sum() > 2 and np.ptp(x[ok]) and np.ptp(y[ok])
+            else 0.0
+        )  # a still mouth follows nothing
+    best = max(r, key=r.get)
+    return r[best], best, r[0]
 
 # %% ../nbs/12_metrics.ipynb #cell031
-BOX, SIDE = (.2, .38, .6), 32 # the mouth that `SyncNet` sees: left, top, side in sides of the aligned crop; pixels
+BOX, SIDE = (
+    (0.2, 0.38, 0.6),
+    32,
+)  # the mouth that `SyncNet` sees: left, top, side in sides of the aligned crop; pixels
 
-def mouth_crops(frames:np.ndarray, # (N,H,W,3) u8
-                landmarks:np.ndarray, # (N,68,2) pixels
-               ) -> np.ndarray: # (N,32,32) u8, black where no face is
+
+def mouth_crops(
+    frames: np.ndarray,  # (N,H,W,3) u8
+    landmarks: np.ndarray,  # (N,68,2) pixels
+) -> np.ndarray:  # (N,32,32) u8, black where no face is
     "Grey mouths at a fixed place of the aligned face."
-    x, y, s = BOX; A = align(landmarks, SIDE/s); A[..., 2] -= np.float32([x, y])*SIDE/s
-    return np.round(warp_crop(frames, A, SIDE).transpose(0, 2, 3, 1) @ np.float32([.299, .587, .114])).astype(np.uint8)
+    x, y, s = BOX
+    A = align(landmarks, SIDE / s)
+    A[..., 2] -= np.float32([x, y]) * SIDE / s
+    return np.round(
+        warp_crop(frames, A, SIDE).transpose(0, 2, 3, 1) @ np.float32([0.299, 0.587, 0.114])
+    ).astype(np.uint8)
+
 
 @dataclass
 class Face:
     "The face of a clip, frame by frame."
-    points:np.ndarray # (N,68,2) f32 pixels, NaN where no usable face is
-    mouths:np.ndarray # (N,32,32) u8
-    fps:float         # frames/s
-    @property
-    def found(self) -> np.ndarray: return np.isfinite(self.points[:, 0, 0]) # (N,) bool
 
-def follow(video:str|Path|VideoInfo, # a clip
-           landmarker:Landmarker|None=None, # to share one between clips
-          ) -> Face:
+    points: np.ndarray  # (N,68,2) f32 pixels, NaN where no usable face is
+    mouths: np.ndarray  # (N,32,32) u8
+    fps: float  # frames/s
+
+    @property
+    def found(self) -> np.ndarray:
+        return np.isfinite(self.points[:, 0, 0])  # (N,) bool
+
+
+def follow(
+    video: str | Path | VideoInfo,  # a clip
+    landmarker: Landmarker | None = None,  # to share one between clips
+) -> Face:
     "Landmarks and small mouths of a clip, in constant memory for its frames. Raises `DitHeadError` when no frame has a face."
-    info, landmarker = video if isinstance(video, VideoInfo) else probe(video), landmarker or Landmarker()
-    landmarker.reset(); size = max(4, min(32, 2**26//(info.width*info.height*3)))
-    points = steady(np.concatenate([landmarker(np.stack(c)) for c in chunked(read_frames(info), size)]), landmarker.cuts)
-    if np.isnan(points[:, 0, 0]).all(): raise DitHeadError(f'{info.path}: no usable face in {len(points)} frames. Choose a clip with a face turned to the camera.')
-    parts = chunked(zip(read_frames(info), points), size)
-    return Face(points, np.concatenate([mouth_crops(np.stack(f), np.stack(p)) for f, p in map(lambda c: zip(*c), parts)]), float(info.fps))
+    info, landmarker = (
+        video if isinstance(video, VideoInfo) else probe(video),
+        landmarker or Landmarker(),
+    )
+    landmarker.reset()
+    size = max(4, min(32, 2**26 // (info.width * info.height * 3)))
+    points = steady(
+        np.concatenate([landmarker(np.stack(c)) for c in chunked(read_frames(info), size)]),
+        landmarker.cuts,
+    )
+    if np.isnan(points[:, 0, 0]).all():
+        raise DitHeadError(
+            f"{info.path}: no usable face in {len(points)} frames. Choose a clip with a face turned to the camera."
+        )
+    parts = chunked(zip(read_frames(info), points, strict=False), size)
+    return Face(
+        points,
+        np.concatenate(
+            [
+                mouth_crops(np.stack(f), np.stack(p))
+                for f, p in map(lambda c: zip(*c, strict=False), parts)
+            ]
+        ),
+        float(info.fps),
+    )
 
 # %% ../nbs/12_metrics.ipynb #cell035
 @functools.cache
 def _face_encoder():
     try:
         import dlib
-        return dlib.face_recognition_model_v1(str(Path(find_spec('face_recognition_models').origin).parent/'models'/'dlib_face_recognition_resnet_model_v1.dat'))
-    except Exception as e: # ImportError, or dlib's for a damaged file
-        raise DitHeadError(f'identity: needs dlib and its weights ({e}). Run `pip install "dithead_lite[metrics]"`.') from None
 
-def face_embedding(frames:np.ndarray, # (N,H,W,3) u8
-                   landmarks:np.ndarray, # (N,68,2) pixels
-                  ) -> np.ndarray: # (N,128)
+        return dlib.face_recognition_model_v1(
+            str(
+                Path(find_spec("face_recognition_models").origin).parent
+                / "models"
+                / "dlib_face_recognition_resnet_model_v1.dat"
+            )
+        )
+    except Exception as e:  # ImportError, or dlib's for a damaged file
+        raise DitHeadError(
+            f'identity: needs dlib and its weights ({e}). Run `pip install "dithead_lite[metrics]"`.'
+        ) from None
+
+
+def face_embedding(
+    frames: np.ndarray,  # (N,H,W,3) u8
+    landmarks: np.ndarray,  # (N,68,2) pixels
+) -> np.ndarray:  # (N,128)
     "Who is it? dlib's embedding of each face (King 2017), a tenth of a second each on a CPU. Raises `DitHeadError` without the packages."
-    net = _face_encoder(); import dlib
-    def shape(p): return dlib.full_object_detection(dlib.rectangle(*map(int, (*p.min(0), *p.max(0)))), [dlib.point(*q) for q in np.round(p).astype(int).tolist()])
-    return np.array([net.compute_face_descriptor(np.ascontiguousarray(f), shape(p)) for f, p in zip(frames, landmarks)])
+    net = _face_encoder()
+    import dlib
 
-def identity_distance(a:np.ndarray, # (N,H,W,3) u8
-                      points_a:np.ndarray, # (N,68,2) pixels
-                      b:np.ndarray, # (N,H,W,3) u8
-                      points_b:np.ndarray, # (N,68,2) pixels
-                     ) -> np.ndarray: # (N,); photographs of one person are less than 0.6 apart
+    def shape(p):
+        return dlib.full_object_detection(
+            dlib.rectangle(*map(int, (*p.min(0), *p.max(0)))),
+            [dlib.point(*q) for q in np.round(p).astype(int).tolist()],
+        )
+
+    return np.array(
+        [
+            net.compute_face_descriptor(np.ascontiguousarray(f), shape(p))
+            for f, p in zip(frames, landmarks, strict=False)
+        ]
+    )
+
+
+def identity_distance(
+    a: np.ndarray,  # (N,H,W,3) u8
+    points_a: np.ndarray,  # (N,68,2) pixels
+    b: np.ndarray,  # (N,H,W,3) u8
+    points_b: np.ndarray,  # (N,68,2) pixels
+) -> np.ndarray:  # (N,); photographs of one person are less than 0.6 apart
     "Euclidean distance of the embeddings of two faces."
     return np.linalg.norm(face_embedding(a, points_a) - face_embedding(b, points_b), axis=1)
 
 # %% ../nbs/12_metrics.ipynb #cell038
-def flicker(crops:np.ndarray, # (N,3,S,S) u8, aligned, in time order; N ≥ 3
-            mask:np.ndarray, # (1,S,S) bool
-           ) -> np.ndarray: # (N-2,) levels of 0-255
+def flicker(
+    crops: np.ndarray,  # (N,3,S,S) u8, aligned, in time order; N ≥ 3
+    mask: np.ndarray,  # (1,S,S) bool
+) -> np.ndarray:  # (N-2,) levels of 0-255
     "Mean absolute second difference over time inside a mask."
-    x = crops.astype(np.float32); return np.abs(x[:-2] - 2*x[1:-1] + x[2:]).mean(1)[:, mask[0]].mean(1)
+    x = crops.astype(np.float32)
+    return np.abs(x[:-2] - 2 * x[1:-1] + x[2:]).mean(1)[:, mask[0]].mean(1)
 
-def seam(crops:np.ndarray, # (N,3,S,S) u8
-         masks:np.ndarray, # (N,1,S,S) bool, True = pasted
-        ) -> np.ndarray: # (N,) levels of 0-255
+
+def seam(
+    crops: np.ndarray,  # (N,3,S,S) u8
+    masks: np.ndarray,  # (N,1,S,S) bool, True = pasted
+) -> np.ndarray:  # (N,) levels of 0-255
     "Mean absolute step between neighbouring pixels of which one is inside the mask."
     total, count = 0, 0
     for axis in (-1, -2):
-        edge = np.diff(masks[:, 0], axis=axis); step = np.abs(np.diff(crops.astype(np.float32), axis=axis)).mean(1)
-        total, count = total + (step*edge).sum((1, 2)), count + edge.sum((1, 2))
-    return total/np.maximum(count, 1)
+        edge = np.diff(masks[:, 0], axis=axis)
+        step = np.abs(np.diff(crops.astype(np.float32), axis=axis)).mean(1)
+        total, count = total + (step * edge).sum((1, 2)), count + edge.sum((1, 2))
+    return total / np.maximum(count, 1)
 
 # %% ../nbs/12_metrics.ipynb #cell043
-def mouth_windows(mouths:np.ndarray, # (N,32,32) u8
-                  fps:float, # frames/s
-                  rows:np.ndarray|None=None, # (n,) the frames wanted; None: all
-                 ) -> torch.Tensor: # (n,5,32,32) f32 in 0...255
+def mouth_windows(
+    mouths: np.ndarray,  # (N,32,32) u8
+    fps: float,  # frames/s
+    rows: np.ndarray | None = None,  # (n,) the frames wanted; None: all
+) -> torch.Tensor:  # (n,5,32,32) f32 in 0...255
     "Five mouths 80 ms apart around the time of each frame; the first and the last are repeated."
-    x, n = torch.as_tensor(mouths), len(mouths); k = torch.arange(n) if rows is None else torch.as_tensor(rows)
-    at = (k[:, None] + .08*fps*torch.arange(-2, 3)).clamp(0, n-1); lo = at.floor().long()
-    return torch.lerp(x[lo].float(), x[(lo+1).clamp(max=n-1)].float(), (at - lo)[..., None, None])
+    x, n = torch.as_tensor(mouths), len(mouths)
+    k = torch.arange(n) if rows is None else torch.as_tensor(rows)
+    at = (k[:, None] + 0.08 * fps * torch.arange(-2, 3)).clamp(0, n - 1)
+    lo = at.floor().long()
+    return torch.lerp(
+        x[lo].float(), x[(lo + 1).clamp(max=n - 1)].float(), (at - lo)[..., None, None]
+    )
 
 # %% ../nbs/12_metrics.ipynb #cell046
-PACKAGE = Path(find_spec('dithead_lite').origin).parent # where the weights lie
+PACKAGE = Path(find_spec("dithead_lite").origin).parent  # where the weights lie
 
-def _conv(kind:str, i:int, o:int, **kw) -> nn.Sequential:
-    return nn.Sequential(getattr(nn, f'Conv{kind}')(i, o, 3, bias=False, **kw), getattr(nn, f'BatchNorm{kind}')(o), nn.ReLU())
+
+def _conv(kind: str, i: int, o: int, **kw) -> nn.Sequential:
+    return nn.Sequential(
+        getattr(nn, f"Conv{kind}")(i, o, 3, bias=False, **kw),
+        getattr(nn, f"BatchNorm{kind}")(o),
+        nn.ReLU(),
+    )
+
 
 class SyncNet(nn.Module):
     "Does this mouth say this sound? Two encoders into one space, after Chung and Zisserman 2016. Not their network: its distances are its own."
-    def __init__(self,
-                 width:int=32, # channels of the first layer
-                 dim:int=128): # of an embedding
-        super().__init__(); w = width
-        self.mouth = nn.Sequential(*(_conv('2d', i, o, stride=2, padding=1) for i, o in ((5, w), (w, 2*w), (2*w, 3*w), (3*w, 4*w))), nn.Flatten(), nn.Dropout(.2), nn.Linear(16*w, dim))
-        self.sound = nn.Sequential(*(_conv('1d', i, 3*w) for i in (80, 3*w, 3*w)), nn.Flatten(), nn.Dropout(.2), nn.Linear(15*w, dim))
-        self.scale = nn.Parameter(torch.tensor(math.log(10.))) # sharpness of the contrastive loss
 
-    def see(self, mouths:torch.Tensor) -> torch.Tensor: # (B,5,32,32) in 0...255 → (B,dim) of length 1
+    def __init__(
+        self,
+        width: int = 32,  # channels of the first layer
+        dim: int = 128,
+    ):  # of an embedding
+        super().__init__()
+        w = width
+        self.mouth = nn.Sequential(
+            *(
+                _conv("2d", i, o, stride=2, padding=1)
+                for i, o in ((5, w), (w, 2 * w), (2 * w, 3 * w), (3 * w, 4 * w))
+            ),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(16 * w, dim),
+        )
+        self.sound = nn.Sequential(
+            *(_conv("1d", i, 3 * w) for i in (80, 3 * w, 3 * w)),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(15 * w, dim),
+        )
+        self.scale = nn.Parameter(torch.tensor(math.log(10.0)))  # sharpness of the contrastive loss
+
+    def see(
+        self, mouths: torch.Tensor
+    ) -> torch.Tensor:  # (B,5,32,32) in 0...255 → (B,dim) of length 1
         m, s = mouths.mean((1, 2, 3), keepdim=True), mouths.std((1, 2, 3), keepdim=True)
-        return F.normalize(self.mouth((mouths - m)/(s + 4)), dim=-1)
+        return F.normalize(self.mouth((mouths - m) / (s + 4)), dim=-1)
 
-    def hear(self, windows:torch.Tensor) -> torch.Tensor: # (B,11,80) log-mel → (B,dim) of length 1
+    def hear(
+        self, windows: torch.Tensor
+    ) -> torch.Tensor:  # (B,11,80) log-mel → (B,dim) of length 1
         return F.normalize(self.sound(windows.transpose(1, 2)), dim=-1)
 
-    def forward(self, mouths, windows) -> torch.Tensor: # (B,B) similarities, row: mouth, column: sound
-        return self.scale.exp()*self.see(mouths)@self.hear(windows).T
+    def forward(
+        self, mouths, windows
+    ) -> torch.Tensor:  # (B,B) similarities, row: mouth, column: sound
+        return self.scale.exp() * self.see(mouths) @ self.hear(windows).T
 
     @classmethod
-    def load(cls, folder:str|Path=PACKAGE/'weights'/'syncnet', # model.safetensors and config.json
-            ) -> 'SyncNet':
+    def load(
+        cls,
+        folder: str | Path = PACKAGE / "weights" / "syncnet",  # model.safetensors and config.json
+    ) -> "SyncNet":
         "The shipped weights, or those of `train_syncnet`. Raises `DitHeadError`."
         folder = Path(folder)
         try:
-            net = cls(**json.loads((folder/'config.json').read_text(encoding='utf-8'))['model'])
-            net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(folder/'model.safetensors').items()})
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e: raise DitHeadError(f'{folder}: no weights of SyncNet that fit ({type(e).__name__}). Expected what train_syncnet writes.') from None
+            net = cls(**json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"])
+            net.load_state_dict(
+                {
+                    k: v.float() if v.is_floating_point() else v
+                    for k, v in load_file(folder / "model.safetensors").items()
+                }
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
+            raise DitHeadError(
+                f"{folder}: no weights of SyncNet that fit ({type(e).__name__}). Expected what train_syncnet writes."
+            ) from None
         return net.eval().requires_grad_(False)
 
 # %% ../nbs/12_metrics.ipynb #cell051
-def _vary(x:torch.Tensor) -> torch.Tensor:
+def _vary(x: torch.Tensor) -> torch.Tensor:
     "Windows of mouths (B,5,32,32) in 0...255 as another camera would see them."
-    b, r = len(x), lambda s: torch.randn(len(x))*s
-    turn, size, mirror = r(.05), 1 + r(.06), torch.where(torch.rand(b) < .5, -1., 1.); c, s = size*turn.cos(), size*turn.sin()
-    M = torch.stack([torch.stack([c*mirror, -s, r(.06)], -1), torch.stack([s*mirror, c, r(.06)], -1)], -2)
-    x = F.grid_sample(x, F.affine_grid(M, x.shape, align_corners=False), padding_mode='border', align_corners=False)
-    x = torch.lerp(x, F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), torch.rand(b, 1, 1, 1)*(torch.rand(b, 1, 1, 1) < .5))
-    place = torch.linspace(-1, 1, SIDE); light = 1 + .15*(torch.randn(b, 1, 1, 1)*place + torch.randn(b, 1, 1, 1)*place[:, None])
-    x = 255*((x*light).clamp(0, 255)/255)**r(.25).exp()[:, None, None, None]
-    return x + torch.rand(b, 1, 1, 1)*8*torch.randn_like(x)
+    b, r = len(x), lambda s: torch.randn(len(x)) * s
+    turn, size, mirror = r(0.05), 1 + r(0.06), torch.where(torch.rand(b) < 0.5, -1.0, 1.0)
+    c, s = size * turn.cos(), size * turn.sin()
+    M = torch.stack(
+        [torch.stack([c * mirror, -s, r(0.06)], -1), torch.stack([s * mirror, c, r(0.06)], -1)], -2
+    )
+    x = F.grid_sample(
+        x,
+        F.affine_grid(M, x.shape, align_corners=False),
+        padding_mode="border",
+        align_corners=False,
+    )
+    x = torch.lerp(
+        x,
+        F.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
+        torch.rand(b, 1, 1, 1) * (torch.rand(b, 1, 1, 1) < 0.5),
+    )
+    place = torch.linspace(-1, 1, SIDE)
+    light = 1 + 0.15 * (torch.randn(b, 1, 1, 1) * place + torch.randn(b, 1, 1, 1) * place[:, None])
+    x = 255 * ((x * light).clamp(0, 255) / 255) ** r(0.25).exp()[:, None, None, None]
+    return x + torch.rand(b, 1, 1, 1) * 8 * torch.randn_like(x)
 
 # %% ../nbs/12_metrics.ipynb #cell052
-def _windows(video:Path) -> tuple: # mouths (N,5,32,32) u8, sounds (N,11,80) f16
+def _windows(video: Path) -> tuple:  # mouths (N,5,32,32) u8, sounds (N,11,80) f16
     "All windows of a synthetic speaker, cut at the exact landmarks of the JSON beside it."
-    points = np.array(read_json(video.with_suffix('.json'), ['landmarks'])['landmarks'], np.float32); info = probe(video)
-    mouths = mouth_crops(np.stack(list(read_frames(info, count=len(points)))), points[:info.n_frames])
-    return mouth_windows(mouths, float(info.fps)).byte(), audio_windows(log_mel(load_audio(video)), len(mouths), info.fps).half()
+    points = np.array(read_json(video.with_suffix(".json"), ["landmarks"])["landmarks"], np.float32)
+    info = probe(video)
+    mouths = mouth_crops(
+        np.stack(list(read_frames(info, count=len(points)))), points[: info.n_frames]
+    )
+    return mouth_windows(mouths, float(info.fps)).byte(), audio_windows(
+        log_mel(load_audio(video)), len(mouths), info.fps
+    ).half()
 
-def _draw(people:list, n:int, per:int) -> tuple: # mouths (B,5,32,32), sounds (B,11,80)
+
+def _draw(people: list, n: int, per: int) -> tuple:  # mouths (B,5,32,32), sounds (B,11,80)
     "`per` moments of each clip of `n` people."
-    picks = [(m, a, torch.randperm(len(m))[:per]) for i in torch.randperm(len(people))[:n] for m, a in people[i]]
-    return torch.cat([m[k] for m, _, k in picks]).float(), torch.cat([a[k] for _, a, k in picks]).float()
+    picks = [
+        (m, a, torch.randperm(len(m))[:per])
+        for i in torch.randperm(len(people))[:n]
+        for m, a in people[i]
+    ]
+    return torch.cat([m[k] for m, _, k in picks]).float(), torch.cat(
+        [a[k] for _, a, k in picks]
+    ).float()
 
-def contrastive_loss(logits:torch.Tensor, # (B,B), row: mouth, column: sound
-                    ) -> torch.Tensor: # ()
+
+def contrastive_loss(
+    logits: torch.Tensor,  # (B,B), row: mouth, column: sound
+) -> torch.Tensor:  # ()
     "InfoNCE in both directions (van den Oord et al. 2018)."
-    y = torch.arange(len(logits)); return (F.cross_entropy(logits, y) + F.cross_entropy(logits.T, y))/2
+    y = torch.arange(len(logits))
+    return (F.cross_entropy(logits, y) + F.cross_entropy(logits.T, y)) / 2
+
 
 @torch.no_grad()
-def _rate(net, people) -> float: # of windows of mouths that find their sound in a batch
-    net.eval(); logits = net(*_draw(people, 12, 8)); net.train()
+def _rate(net, people) -> float:  # of windows of mouths that find their sound in a batch
+    net.eval()
+    logits = net(*_draw(people, 12, 8))
+    net.train()
     return (logits.argmax(1) == torch.arange(len(logits))).float().mean().item()
 
-def train_syncnet(speakers:str|Path, # a folder of `dithead_speakers`, best with --twin
-                  out:str|Path, # folder for the weights
-                  steps:int=800, # of 192 pairs
-                  lr:float=2e-3, # highest learning rate
-                  held_out:int=12, # people, the last by name, who are never trained on
-                  seed:int=0,
-                  log=print, # called with a line every 100 steps
-                 ) -> SyncNet:
+
+def train_syncnet(
+    speakers: str | Path,  # a folder of `dithead_speakers`, best with --twin
+    out: str | Path,  # folder for the weights
+    steps: int = 800,  # of 192 pairs
+    lr: float = 2e-3,  # highest learning rate
+    held_out: int = 12,  # people, the last by name, who are never trained on
+    seed: int = 0,
+    log=print,  # called with a line every 100 steps
+) -> SyncNet:
     "Train `SyncNet` on synthetic speakers and write model.safetensors (fp16) and config.json. Raises `DitHeadError` without enough speakers."
-    names = sorted(p for p in Path(speakers).glob('*.mp4') if not p.stem.endswith('_twin') and p.with_suffix('.json').exists())
-    if len(names) < held_out + 2: raise DitHeadError(f'{speakers}: {len(names)} speakers with a JSON; expected at least {held_out + 2}. Render some with dithead_speakers.')
-    twin = lambda p: p.with_name(f'{p.stem}_twin.mp4')
-    people = [[_windows(q) for q in (p, twin(p)) if q.with_suffix('.json').exists()] for p in names]
-    torch.manual_seed(seed); net = SyncNet(); opt = torch.optim.AdamW(net.parameters(), lr, weight_decay=.05)
-    plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, steps, pct_start=.1)
+    names = sorted(
+        p
+        for p in Path(speakers).glob("*.mp4")
+        if not p.stem.endswith("_twin") and p.with_suffix(".json").exists()
+    )
+    if len(names) < held_out + 2:
+        raise DitHeadError(
+            f"{speakers}: {len(names)} speakers with a JSON; expected at least {held_out + 2}. Render some with dithead_speakers."
+        )
+
+    def twin(p):
+        return p.with_name(f"{p.stem}_twin.mp4")
+
+    people = [[_windows(q) for q in (p, twin(p)) if q.with_suffix(".json").exists()] for p in names]
+    torch.manual_seed(seed)
+    net = SyncNet()
+    opt = torch.optim.AdamW(net.parameters(), lr, weight_decay=0.05)
+    plan = torch.optim.lr_scheduler.OneCycleLR(opt, lr, steps, pct_start=0.1)
     for k in range(steps):
         mouths, sounds = _draw(people[:-held_out], 12, 8)
         loss = contrastive_loss(net(_vary(mouths), vary_sound(sounds)))
-        opt.zero_grad(); loss.backward(); opt.step(); plan.step()
-        if (k+1) % 100 == 0 or k+1 == steps: log(f'step {k+1}: loss {loss.item():.3f}, held-out people: {_rate(net, people[-held_out:]):.1%} of 192 found')
-    _save(net, Path(out), dict(model=dict(width=32, dim=128), steps=steps, lr=lr, seed=seed, speakers=len(names), held_out=[p.stem for p in names[-held_out:]]))
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        plan.step()
+        if (k + 1) % 100 == 0 or k + 1 == steps:
+            log(
+                f"step {k + 1}: loss {loss.item():.3f}, held-out people: {_rate(net, people[-held_out:]):.1%} of 192 found"
+            )
+    _save(
+        net,
+        Path(out),
+        dict(
+            model=dict(width=32, dim=128),
+            steps=steps,
+            lr=lr,
+            seed=seed,
+            speakers=len(names),
+            held_out=[p.stem for p in names[-held_out:]],
+        ),
+    )
     return net.eval().requires_grad_(False)
 
-def _save(net:SyncNet, out:Path, config:dict) -> None:
+
+def _save(net: SyncNet, out: Path, config: dict) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out/'model.safetensors') as f: save_file({k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}, f)
-    with atomic_path(out/'config.json') as f: f.write_text(json.dumps(config), encoding='utf-8')
+    with atomic_path(out / "model.safetensors") as f:
+        save_file(
+            {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}, f
+        )
+    with atomic_path(out / "config.json") as f:
+        f.write_text(json.dumps(config), encoding="utf-8")
 
 # %% ../nbs/12_metrics.ipynb #cell057
 @dataclass
 class SyncScore:
     "What `SyncNet` says of a clip."
-    sync_distance:float   # least mean distance over all lags, 0 to 2
-    sync_confidence:float # the median over all lags minus the least
-    lag:int               # where the least is, in 1/25 s; positive: the lips are late
-    at_zero:float         # the distance at lag 0
+
+    sync_distance: float  # least mean distance over all lags, 0 to 2
+    sync_confidence: float  # the median over all lags minus the least
+    lag: int  # where the least is, in 1/25 s; positive: the lips are late
+    at_zero: float  # the distance at lag 0
 
     @classmethod
-    def of(cls, curve:np.ndarray, # (2L+1,) of `sync_curve`
-          ) -> 'SyncScore':
+    def of(
+        cls,
+        curve: np.ndarray,  # (2L+1,) of `sync_curve`
+    ) -> "SyncScore":
         "Sum up a curve of distances."
-        k, zero = int(curve.argmin()), len(curve)//2
-        return cls(float(curve[k]), float(np.median(curve) - curve[k]), k - zero, float(curve[zero]))
+        k, zero = int(curve.argmin()), len(curve) // 2
+        return cls(
+            float(curve[k]), float(np.median(curve) - curve[k]), k - zero, float(curve[zero])
+        )
+
 
 @torch.no_grad()
-def sync_curve(net:SyncNet,
-               face:Face, # of `follow`
-               samples:np.ndarray, # (T,) f32 at 16 kHz
-               limit:int=15, # largest lag, in 1/25 s
-              ) -> np.ndarray: # (2·limit+1,) mean distances at the lags -limit…limit; positive: the lips are late
+def sync_curve(
+    net: SyncNet,
+    face: Face,  # of `follow`
+    samples: np.ndarray,  # (T,) f32 at 16 kHz
+    limit: int = 15,  # largest lag, in 1/25 s
+) -> (
+    np.ndarray
+):  # (2·limit+1,) mean distances at the lags -limit…limit; positive: the lips are late
     "Mean distance of mouths and sounds against the lag. Raises `DitHeadError` when no frame with a face has sound."
-    n = min(len(face.mouths), int(len(samples)/RATE*face.fps)); rows = np.flatnonzero(face.found[:n]); features, total = log_mel(samples), 0
-    if not len(rows): raise DitHeadError(f'sync: no frame with a face within the {len(samples)/RATE:.2f} s of sound. Choose a longer recording, or a clip with a face.')
+    n = min(len(face.mouths), int(len(samples) / RATE * face.fps))
+    rows = np.flatnonzero(face.found[:n])
+    features, total = log_mel(samples), 0
+    if not len(rows):
+        raise DitHeadError(
+            f"sync: no frame with a face within the {len(samples) / RATE:.2f} s of sound. Choose a longer recording, or a clip with a face."
+        )
     for k in np.split(rows, range(256, len(rows), 256)):
         v = net.see(mouth_windows(face.mouths, face.fps, k))
-        w = audio_windows(features, k[-1] - k[0] + 1, face.fps, 5+limit, 5+limit, start=int(k[0]))[k - k[0]].unfold(1, 11, 1) # (n,2·limit+1,80,11)
-        a = net.hear(w.flatten(0, 1).transpose(1, 2)).unflatten(0, w.shape[:2]); total = total + (v[:, None] - a).norm(dim=-1).sum(0)
-    return (total/len(rows)).flip(0).numpy() # lips that are late fit an earlier sound
+        w = audio_windows(
+            features, k[-1] - k[0] + 1, face.fps, 5 + limit, 5 + limit, start=int(k[0])
+        )[k - k[0]].unfold(1, 11, 1)  # (n,2·limit+1,80,11)
+        a = net.hear(w.flatten(0, 1).transpose(1, 2)).unflatten(0, w.shape[:2])
+        total = total + (v[:, None] - a).norm(dim=-1).sum(0)
+    return (total / len(rows)).flip(0).numpy()  # lips that are late fit an earlier sound
 
 # %% ../nbs/12_metrics.ipynb #cell070
-def _layers(kind:str, rows) -> nn.Sequential:
+def _layers(kind: str, rows) -> nn.Sequential:
     "Convolutions with batch norm, ReLU and pooling; rows: channels in and out, kernel, stride, padding, pooling."
-    make, layers = lambda name: getattr(nn, f'{name}{kind}'), []
-    for i, o, k, s, p, pool in rows: layers += [make('Conv')(i, o, k, s, p), make('BatchNorm')(o), nn.ReLU()] + ([make('MaxPool')(*pool)] if pool else [])
+    make, layers = lambda name: getattr(nn, f"{name}{kind}"), []
+    for i, o, k, s, p, pool in rows:
+        layers += [make("Conv")(i, o, k, s, p), make("BatchNorm")(o), nn.ReLU()] + (
+            [make("MaxPool")(*pool)] if pool else []
+        )
     return nn.Sequential(*layers)
+
 
 class OriginalSyncNet(nn.Module):
     "The network of `syncnet_v2.model` (Chung and Zisserman 2016), with the names of its file."
+
     def __init__(self):
-        super().__init__(); same, fc = (1, 3, 3), lambda: nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 1024))
-        self.netcnnaud = _layers('2d', [(1, 64, 3, 1, 1, (1, 1)), (64, 192, 3, 1, 1, (3, (1, 2))), (192, 384, 3, 1, 1, None), (384, 256, 3, 1, 1, None),
-                                        (256, 256, 3, 1, 1, (3, 2)), (256, 512, (5, 4), 1, 0, None)])
-        self.netcnnlip = _layers('3d', [(3, 96, (5, 7, 7), (1, 2, 2), 0, (same, (1, 2, 2))), (96, 256, (1, 5, 5), (1, 2, 2), (0, 1, 1), (same, (1, 2, 2), (0, 1, 1))),
-                                        *[(256, 256, same, 1, (0, 1, 1), pool) for pool in (None, None, (same, (1, 2, 2)))], (256, 512, (1, 6, 6), 1, 0, None)])
+        super().__init__()
+        same, fc = (
+            (1, 3, 3),
+            lambda: nn.Sequential(
+                nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 1024)
+            ),
+        )
+        self.netcnnaud = _layers(
+            "2d",
+            [
+                (1, 64, 3, 1, 1, (1, 1)),
+                (64, 192, 3, 1, 1, (3, (1, 2))),
+                (192, 384, 3, 1, 1, None),
+                (384, 256, 3, 1, 1, None),
+                (256, 256, 3, 1, 1, (3, 2)),
+                (256, 512, (5, 4), 1, 0, None),
+            ],
+        )
+        self.netcnnlip = _layers(
+            "3d",
+            [
+                (3, 96, (5, 7, 7), (1, 2, 2), 0, (same, (1, 2, 2))),
+                (96, 256, (1, 5, 5), (1, 2, 2), (0, 1, 1), (same, (1, 2, 2), (0, 1, 1))),
+                *[(256, 256, same, 1, (0, 1, 1), pool) for pool in (None, None, (same, (1, 2, 2)))],
+                (256, 512, (1, 6, 6), 1, 0, None),
+            ],
+        )
         self.netfcaud, self.netfclip = fc(), fc()
 
-    def see(self, faces): return self.netfclip(self.netcnnlip(faces).flatten(1))  # (B,3,5,224,224) BGR in 0...255 → (B,1024)
-    def hear(self, mfcc): return self.netfcaud(self.netcnnaud(mfcc).flatten(1))   # (B,1,13,20) → (B,1024)
+    def see(self, faces):
+        return self.netfclip(
+            self.netcnnlip(faces).flatten(1)
+        )  # (B,3,5,224,224) BGR in 0...255 → (B,1024)
+
+    def hear(self, mfcc):
+        return self.netfcaud(self.netcnnaud(mfcc).flatten(1))  # (B,1,13,20) → (B,1024)
 
     @classmethod
-    def load(cls, path:str|Path, # syncnet_v2.model
-            ) -> 'OriginalSyncNet':
+    def load(
+        cls,
+        path: str | Path,  # syncnet_v2.model
+    ) -> "OriginalSyncNet":
         "Weights only: no code of the file is run. Raises `DitHeadError`."
         net = cls()
-        try: net.load_state_dict(torch.load(path, map_location='cpu', weights_only=True))
-        except Exception as e: raise DitHeadError(f'{path}: not the weights of the original SyncNet ({type(e).__name__}). Expected syncnet_v2.model.') from None # torch.load raises what the file makes it
+        try:
+            net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as e:
+            raise DitHeadError(
+                f"{path}: not the weights of the original SyncNet ({type(e).__name__}). Expected syncnet_v2.model."
+            ) from None  # torch.load raises what the file makes it
         return net.eval().requires_grad_(False)
 
-def mfcc(samples:np.ndarray, # (T,) f32 at 16 kHz in [-1,1]
-        ) -> np.ndarray: # (13, frames) at 100 Hz, the first is the log energy
+
+def mfcc(
+    samples: np.ndarray,  # (T,) f32 at 16 kHz in [-1,1]
+) -> np.ndarray:  # (13, frames) at 100 Hz, the first is the log energy
     "Mel-frequency cepstral coefficients as python_speech_features makes them by default (26 bands, 25 ms, pre-emphasis .97, lifter 22)."
-    x = samples.astype(np.float64)*32768; x = np.r_[x[:1], x[1:] - .97*x[:-1]]; n = 1 + max(0, -(-(len(x) - 400)//160))
-    power = np.abs(np.fft.rfft(np.lib.stride_tricks.sliding_window_view(np.pad(x, (0, 400 + 160*n - len(x))), 400)[::160][:n], 512))**2/512
-    edge = np.floor(513*700*(10**(np.linspace(0, 2595*np.log10(1 + 8000/700), 28)/2595) - 1)/RATE); f = np.arange(257)[:, None]
-    bands = np.minimum((f - edge[:-2])/np.diff(edge)[:-1], (edge[2:] - f)/np.diff(edge)[1:]).clip(0)
+    x = samples.astype(np.float64) * 32768
+    x = np.r_[x[:1], x[1:] - 0.97 * x[:-1]]
+    n = 1 + max(0, -(-(len(x) - 400) // 160))
+    power = (
+        np.abs(
+            np.fft.rfft(
+                np.lib.stride_tricks.sliding_window_view(
+                    np.pad(x, (0, 400 + 160 * n - len(x))), 400
+                )[::160][:n],
+                512,
+            )
+        )
+        ** 2
+        / 512
+    )
+    edge = np.floor(
+        513 * 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 28) / 2595) - 1) / RATE
+    )
+    f = np.arange(257)[:, None]
+    bands = np.minimum(
+        (f - edge[:-2]) / np.diff(edge)[:-1], (edge[2:] - f) / np.diff(edge)[1:]
+    ).clip(0)
     tiny, m, c = np.finfo(float).eps, np.arange(26), np.arange(13)[:, None]
-    out = (1 + 11*np.sin(np.pi*c/22))*np.sqrt(1/13)*np.cos(np.pi*c*(2*m + 1)/52)@np.log(np.maximum(power@bands, tiny)).T
-    out[0] = np.log(np.maximum(power.sum(1), tiny)); return out
+    out = (
+        (1 + 11 * np.sin(np.pi * c / 22))
+        * np.sqrt(1 / 13)
+        * np.cos(np.pi * c * (2 * m + 1) / 52)
+        @ np.log(np.maximum(power @ bands, tiny)).T
+    )
+    out[0] = np.log(np.maximum(power.sum(1), tiny))
+    return out
+
 
 @torch.no_grad()
-def original_curve(net:OriginalSyncNet,
-                   faces:np.ndarray, # (N,3,224,224) u8 RGB at 25 frames/s, cut by that network's pipeline
-                   samples:np.ndarray, # (T,) f32 at 16 kHz
-                   limit:int=15, # frames
-                  ) -> np.ndarray: # (2·limit+1,) mean distances; its least is LSE-D, the median minus it LSE-C
+def original_curve(
+    net: OriginalSyncNet,
+    faces: np.ndarray,  # (N,3,224,224) u8 RGB at 25 frames/s, cut by that network's pipeline
+    samples: np.ndarray,  # (T,) f32 at 16 kHz
+    limit: int = 15,  # frames
+) -> np.ndarray:  # (2·limit+1,) mean distances; its least is LSE-D, the median minus it LSE-C
     "Mean distance against the lag, positive: the lips are late. Raises `ValueError` for clips of 5 frames or fewer."
-    x, c = torch.tensor(faces[:, ::-1].copy()), torch.tensor(mfcc(samples)).float()[None]; n = min(len(x), len(samples)//640) - 5
-    if n < 1: raise ValueError(f'{n + 5} frames with sound; expected at least 6')
-    v = torch.cat([net.see(torch.stack([x[k:k+5].transpose(0, 1) for k in part]).float()) for part in torch.arange(n).split(16)])
-    a = F.pad(torch.cat([net.hear(torch.stack([c[..., 4*k:4*k+20] for k in part])) for part in torch.arange(n).split(64)]), (0, 0, limit, limit))
-    return torch.stack([F.pairwise_distance(v, a[k:k+n]).mean() for k in range(2*limit + 1)]).flip(0).numpy()
+    x, c = torch.tensor(faces[:, ::-1].copy()), torch.tensor(mfcc(samples)).float()[None]
+    n = min(len(x), len(samples) // 640) - 5
+    if n < 1:
+        raise ValueError(f"{n + 5} frames with sound; expected at least 6")
+    v = torch.cat(
+        [
+            net.see(torch.stack([x[k : k + 5].transpose(0, 1) for k in part]).float())
+            for part in torch.arange(n).split(16)
+        ]
+    )
+    a = F.pad(
+        torch.cat(
+            [
+                net.hear(torch.stack([c[..., 4 * k : 4 * k + 20] for k in part]))
+                for part in torch.arange(n).split(64)
+            ]
+        ),
+        (0, 0, limit, limit),
+    )
+    return (
+        torch.stack([F.pairwise_distance(v, a[k : k + n]).mean() for k in range(2 * limit + 1)])
+        .flip(0)
+        .numpy()
+    )
 
 # %% ../nbs/12_metrics.ipynb #cell074
 def sound_of(
@@ -404,90 +757,193 @@ def sound_of(
     return np.pad(load_audio(info.path)[max(0, late) :], (max(0, -late), 0))
 
 
-def _step(a:VideoInfo, b:VideoInfo) -> int:
+def _step(a: VideoInfo, b: VideoInfo) -> int:
     "Frames of the dub per frame of the source. Raises `DitHeadError` when the two can't be compared."
-    if not (0 <= b.width - a.width <= 1 and 0 <= b.height - a.height <= 1): raise DitHeadError(f'{b.path}: {b.width}×{b.height} pixels, the source has {a.width}×{a.height}; expected the same. Scale one to the other first.')
-    step = round(b.fps/a.fps)
-    if step < 1 or abs(b.fps/a.fps - step) > 1e-3: raise DitHeadError(f'{b.path}: {float(b.fps):.3f} frames/s, the source has {float(a.fps):.3f}; expected the same or a multiple. Convert one first.')
+    if not (0 <= b.width - a.width <= 1 and 0 <= b.height - a.height <= 1):
+        raise DitHeadError(
+            f"{b.path}: {b.width}×{b.height} pixels, the source has {a.width}×{a.height}; expected the same. Scale one to the other first."
+        )
+    step = round(b.fps / a.fps)
+    if step < 1 or abs(b.fps / a.fps - step) > 1e-3:
+        raise DitHeadError(
+            f"{b.path}: {float(b.fps):.3f} frames/s, the source has {float(a.fps):.3f}; expected the same or a multiple. Convert one first."
+        )
     return step
 
-def _pairs(a:VideoInfo, b:VideoInfo, n:int, step:int): # numbers (k,), frames of the source, frames of the dub
-    size = max(4, min(32, 2**25//(a.width*a.height*3)))
-    for part in chunked(zip(range(n), read_frames(a, count=n), islice(read_frames(b), 0, None, step)), size):
-        k, x, y = zip(*part); yield np.array(k), np.stack(x), np.stack(y)[:, :a.height, :a.width]
+
+def _pairs(
+    a: VideoInfo, b: VideoInfo, n: int, step: int
+):  # numbers (k,), frames of the source, frames of the dub
+    size = max(4, min(32, 2**25 // (a.width * a.height * 3)))
+    for part in chunked(
+        zip(range(n), read_frames(a, count=n), islice(read_frames(b), 0, None, step), strict=False),
+        size,
+    ):
+        k, x, y = zip(*part, strict=False)
+        yield np.array(k), np.stack(x), np.stack(y)[:, : a.height, : a.width]
+
 
 class _Notes(dict):
     "Values of each figure as they come; figures without their weights are crossed out once, with the reason."
-    def __init__(self): super().__init__(); self.missing = {}
-    def __call__(self, name:tuple, f, *args) -> None:
-        if name[0] in self.missing: return
-        try: self.setdefault(name, []).extend(map(float, f(*args)))
-        except DitHeadError as e: self.missing[name[0]] = str(e)
-    def mean(self, *name) -> float|None:
+
+    def __init__(self):
+        super().__init__()
+        self.missing = {}
+
+    def __call__(self, name: tuple, f, *args) -> None:
+        if name[0] in self.missing:
+            return
+        try:
+            self.setdefault(name, []).extend(map(float, f(*args)))
+        except DitHeadError as e:
+            self.missing[name[0]] = str(e)
+
+    def mean(self, *name) -> float | None:
         v = np.array(self.get(name, []))
-        if not len(v): return None
-        with np.errstate(divide='ignore'): return float(-10*np.log10(np.mean(10**(-v/10)))) if name[0] == 'psnr' else float(v.mean()) # PSNR of the mean error
+        if not len(v):
+            return None
+        with np.errstate(divide="ignore"):
+            return (
+                float(-10 * np.log10(np.mean(10 ** (-v / 10))))
+                if name[0] == "psnr"
+                else float(v.mean())
+            )  # PSNR of the mean error
+
 
 _PICTURES = dict(psnr=psnr, ssim=ssim, ms_ssim=ms_ssim, lpips=lpips_distance)
-REGIONS = 'whole', 'face', 'mouth'
+REGIONS = "whole", "face", "mouth"
 
-def _compare(note:_Notes, pairs, A:np.ndarray, B:np.ndarray, every:int) -> None:
+
+def _compare(note: _Notes, pairs, A: np.ndarray, B: np.ndarray, every: int) -> None:
     "Pixels on every so-manyth frame, motion on all; A and B are the landmarks (n,68,2) of source and dub."
-    size, affines = face_size(A), align(A, face_size(A)); last = [np.zeros((0, 3, size, size), np.uint8)]*2; seen = np.isfinite(A[:, 0, 0])
+    size, affines = face_size(A), align(A, face_size(A))
+    last = [np.zeros((0, 3, size, size), np.uint8)] * 2
+    seen = np.isfinite(A[:, 0, 0])
     for k, x, y in pairs:
-        p, q = (warp_crop(f, affines[k], size) for f in (x, y)); pick = seen[k] & (k % every == 0)
+        p, q = (warp_crop(f, affines[k], size) for f in (x, y))
+        pick = seen[k] & (k % every == 0)
         if pick.any():
-            for region, two in zip(REGIONS, ((x[pick], y[pick]), (p[pick], q[pick]), (mouth_box(p[pick]), mouth_box(q[pick])))):
+            for region, two in zip(
+                REGIONS,
+                ((x[pick], y[pick]), (p[pick], q[pick]), (mouth_box(p[pick]), mouth_box(q[pick]))),
+                strict=False,
+            ):
                 for name, f in _PICTURES.items():
-                    if name != 'ms_ssim' or min(_pictures(two[0][:1]).shape[2:]) >= LEAST: note((name, region), f, *two)
+                    if name != "ms_ssim" or min(_pictures(two[0][:1]).shape[2:]) >= LEAST:
+                        note((name, region), f, *two)
             masks = face_masks(to_crop(A[k[pick]], affines[k[pick]]), size)[0] & fixed_mask(size)
-            for name, c in (('source', p), ('dubbed', q)): note(('seam', name), seam, c[pick], masks)
-            both = pick & np.isfinite(B[k, 0, 0]) & (k % (10*every) == 0)
-            if both.any(): note(('identity', 'whole'), identity_distance, x[both], A[k[both]], y[both], B[k[both]])
-        strips = [np.concatenate([l[-2:], c]) for l, c in zip(last, (p, q))]; ok = seen[k[-1]+1-len(strips[0]):k[-1]+1]; ok = ok[2:] & ok[1:-1] & ok[:-2]
+            for name, c in (("source", p), ("dubbed", q)):
+                note(("seam", name), seam, c[pick], masks)
+            both = pick & np.isfinite(B[k, 0, 0]) & (k % (10 * every) == 0)
+            if both.any():
+                note(
+                    ("identity", "whole"),
+                    identity_distance,
+                    x[both],
+                    A[k[both]],
+                    y[both],
+                    B[k[both]],
+                )
+        strips = [np.concatenate([l[-2:], c]) for l, c in zip(last, (p, q), strict=False)]
+        ok = seen[k[-1] + 1 - len(strips[0]) : k[-1] + 1]
+        ok = ok[2:] & ok[1:-1] & ok[:-2]
         if ok.any():
-            for name, c in zip(('source', 'dubbed'), strips): note(('flicker', name), lambda c: flicker(c, fixed_mask(size))[ok], c)
+            for name, c in zip(("source", "dubbed"), strips, strict=False):
+                note(("flicker", name), lambda c: flicker(c, fixed_mask(size))[ok], c)
         last = strips
 
 # %% ../nbs/12_metrics.ipynb #cell075
-def evaluate(source:str|Path, # the clip that was dubbed
-             dubbed:str|Path, # what was made of it
-             speech:str|Path|None=None, # what it should say; None: the sound of the dubbed clip
-             limit:int=100, # frames on which pixels are compared
-            ) -> dict: # figures by name; None where one can't be had, and `missing` says why
+def evaluate(
+    source: str | Path,  # the clip that was dubbed
+    dubbed: str | Path,  # what was made of it
+    speech: str | Path | None = None,  # what it should say; None: the sound of the dubbed clip
+    limit: int = 100,  # frames on which pixels are compared
+) -> dict:  # figures by name; None where one can't be had, and `missing` says why
     "Measure a dub against its source and its speech. Raises `DitHeadError` when they can't be compared."
     a, b, note, lips = probe(source), probe(dubbed), _Notes(), Landmarker()
-    step, samples = _step(a, b), load_audio(speech) if speech else sound_of(b); A, B = follow(a, lips), follow(b, lips)
-    P, Q = A.points, B.points[::step]; n = min(len(P), len(Q)); P, Q = P[:n], Q[:n]
-    if not np.isfinite(P[:, 0, 0]).any(): raise DitHeadError(f'{a.path}: no usable face in the {n} frames that both clips have. Choose a longer dub.')
-    _compare(note, _pairs(a, b, n, step), P, Q, -(-n//limit))
-    net, o, t = SyncNet.load(), mouth_opening(Q), mouth_opening(P); wide = lambda v: float(np.nanmax(v) - np.nanmin(v))
-    r, lag, r0 = lagged_correlation(o, t, min(10, (n - 3)//2)) if n > 4 else (None,)*3; off = [landmark_distance(Q, P, m) for m in (False, True)]
-    return dict(source=str(source), dubbed=str(dubbed), speech=str(speech or dubbed), frames=n, with_face=int(np.isfinite(P[:, 0, 0]).sum()), fps=float(a.fps),
-                **{name: {region: note.mean(name, region) for region in REGIONS} for name in _PICTURES},
-                landmarks={region: float(np.nanmean(v)) if np.isfinite(v).any() else None for region, v in zip(('face', 'mouth'), off)}, identity=note.mean('identity', 'whole'),
-                **{name: {who: note.mean(name, who) for who in ('dubbed', 'source')} for name in ('flicker', 'seam')},
-                opening=dict(r=r, lag=lag, r_at_zero=r0, dubbed=wide(o), source=wide(t)),
-                sync=dict(dubbed=asdict(SyncScore.of(sync_curve(net, B, samples))), source=asdict(SyncScore.of(sync_curve(net, A, sound_of(a)))) if a.has_audio else None),
-                missing=note.missing)
+    step, samples = _step(a, b), load_audio(speech) if speech else sound_of(b)
+    A, B = follow(a, lips), follow(b, lips)
+    P, Q = A.points, B.points[::step]
+    n = min(len(P), len(Q))
+    P, Q = P[:n], Q[:n]
+    if not np.isfinite(P[:, 0, 0]).any():
+        raise DitHeadError(
+            f"{a.path}: no usable face in the {n} frames that both clips have. Choose a longer dub."
+        )
+    _compare(note, _pairs(a, b, n, step), P, Q, -(-n // limit))
+    net, o, t = SyncNet.load(), mouth_opening(Q), mouth_opening(P)
+
+    def wide(v):
+        return float(np.nanmax(v) - np.nanmin(v))
+
+    r, lag, r0 = lagged_correlation(o, t, min(10, (n - 3) // 2)) if n > 4 else (None,) * 3
+    off = [landmark_distance(Q, P, m) for m in (False, True)]
+    return dict(
+        source=str(source),
+        dubbed=str(dubbed),
+        speech=str(speech or dubbed),
+        frames=n,
+        with_face=int(np.isfinite(P[:, 0, 0]).sum()),
+        fps=float(a.fps),
+        **{name: {region: note.mean(name, region) for region in REGIONS} for name in _PICTURES},
+        landmarks={
+            region: float(np.nanmean(v)) if np.isfinite(v).any() else None
+            for region, v in zip(("face", "mouth"), off, strict=False)
+        },
+        identity=note.mean("identity", "whole"),
+        **{
+            name: {who: note.mean(name, who) for who in ("dubbed", "source")}
+            for name in ("flicker", "seam")
+        },
+        opening=dict(r=r, lag=lag, r_at_zero=r0, dubbed=wide(o), source=wide(t)),
+        sync=dict(
+            dubbed=asdict(SyncScore.of(sync_curve(net, B, samples))),
+            source=asdict(SyncScore.of(sync_curve(net, A, sound_of(a)))) if a.has_audio else None,
+        ),
+        missing=note.missing,
+    )
 
 # %% ../nbs/12_metrics.ipynb #cell076
-def table(report:dict, # of `evaluate`
-         ) -> str:
+def table(
+    report: dict,  # of `evaluate`
+) -> str:
     "The report for people."
-    show = lambda v, form: f'{"–" if v is None else format(v, form):>13}'
-    line = lambda name, values, form: f'{name:34}' + ''.join(show(v, form) for v in values)
-    pixels = dict(psnr=('PSNR, dB', '.2f'), ssim=('SSIM', '.4f'), ms_ssim=('MS-SSIM', '.4f'), lpips=('LPIPS', '.4f'))
-    mine = [report['sync']['dubbed'], report['sync']['source'] or {}]; o = report['opening']; both = ('dubbed', 'source')
-    rows = [f'{report["dubbed"]} against {report["source"]}: {report["frames"]} frames at {report["fps"]:.2f} frames/s, {report["with_face"]} with a face', '',
-            f'{"":34}{"whole frame":>13}{"face crop":>13}{"mouth box":>13}', *(line(n, report[k].values(), f) for k, (n, f) in pixels.items()),
-            line('landmarks, % of eye distance', (None, *report['landmarks'].values()), '.2f'), line('identity, distance', (None, report['identity'], None), '.3f'), '',
-            f'{"":34}{"dubbed":>13}{"source":>13}', line('flicker, levels', map(report['flicker'].get, both), '.2f'), line('seam, levels', map(report['seam'].get, both), '.2f'),
-            line("range of the mouth's opening", map(o.get, both), '.3f'), line('sync_distance', [m.get('sync_distance') for m in mine], '.3f'),
-            line('sync_confidence', [m.get('sync_confidence') for m in mine], '.3f'), line('lag of the lips, 1/25 s', [m.get('lag') for m in mine], '+d'),
-            line('distance at lag 0', [m.get('at_zero') for m in mine], '.3f'), '',
-            f"the dubbed mouth's opening against the source's: r = {show(o['r'], '.3f').strip()} at lag {show(o['lag'], '+d').strip()} frames, {show(o['r_at_zero'], '.3f').strip()} at lag 0"]
-    return '\n'.join(rows + [f'missing: {why}' for why in report['missing'].values()])
+
+    def show(v, form):
+        return f"{'–' if v is None else format(v, form):>13}"
+
+    def line(name, values, form):
+        return f"{name:34}" + "".join(show(v, form) for v in values)
+
+    pixels = dict(
+        psnr=("PSNR, dB", ".2f"),
+        ssim=("SSIM", ".4f"),
+        ms_ssim=("MS-SSIM", ".4f"),
+        lpips=("LPIPS", ".4f"),
+    )
+    mine = [report["sync"]["dubbed"], report["sync"]["source"] or {}]
+    o = report["opening"]
+    both = ("dubbed", "source")
+    rows = [
+        f"{report['dubbed']} against {report['source']}: {report['frames']} frames at {report['fps']:.2f} frames/s, {report['with_face']} with a face",
+        "",
+        f"{'':34}{'whole frame':>13}{'face crop':>13}{'mouth box':>13}",
+        *(line(n, report[k].values(), f) for k, (n, f) in pixels.items()),
+        line("landmarks, % of eye distance", (None, *report["landmarks"].values()), ".2f"),
+        line("identity, distance", (None, report["identity"], None), ".3f"),
+        "",
+        f"{'':34}{'dubbed':>13}{'source':>13}",
+        line("flicker, levels", map(report["flicker"].get, both), ".2f"),
+        line("seam, levels", map(report["seam"].get, both), ".2f"),
+        line("range of the mouth's opening", map(o.get, both), ".3f"),
+        line("sync_distance", [m.get("sync_distance") for m in mine], ".3f"),
+        line("sync_confidence", [m.get("sync_confidence") for m in mine], ".3f"),
+        line("lag of the lips, 1/25 s", [m.get("lag") for m in mine], "+d"),
+        line("distance at lag 0", [m.get("at_zero") for m in mine], ".3f"),
+        "",
+        f"the dubbed mouth's opening against the source's: r = {show(o['r'], '.3f').strip()} at lag {show(o['lag'], '+d').strip()} frames, {show(o['r_at_zero'], '.3f').strip()} at lag 0",
+    ]
+    return "\n".join(rows + [f"missing: {why}" for why in report["missing"].values()])
 
 # %% ../nbs/12_metrics.ipynb #cell083
 def _finite(x):

@@ -7,7 +7,7 @@ __all__ = ['opening', 'correlation', 'following', 'texture', 'colour_difference'
            'movement', 'lip_leak']
 
 # %% ../nbs/lab/mouths.ipynb #mouth005
-from typing import Iterable
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -77,7 +77,9 @@ def colour_difference(
     def lab(x):
         return cv2.cvtColor(x.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
 
-    return np.array([np.linalg.norm(lab(x) - lab(y), axis=-1).mean() for x, y in zip(a, b)])
+    return np.array(
+        [np.linalg.norm(lab(x) - lab(y), axis=-1).mean() for x, y in zip(a, b, strict=False)]
+    )
 
 # %% ../nbs/lab/mouths.ipynb #mouth035
 def _decibels(error: float) -> float:

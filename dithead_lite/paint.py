@@ -10,8 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
-from .photos import _HEIGHT, _INNER_LOW, _INNER_UP, _LOWER, _UPPER, _WIDTH, PIXELS
-from .photos import Fit, _apply, _kept, _marks, _read, _texture, place, to_texture
+from dithead_lite.photos import (
+    _HEIGHT,
+    _INNER_LOW,
+    _INNER_UP,
+    _LOWER,
+    _UPPER,
+    _WIDTH,
+    PIXELS,
+    Fit,
+    _apply,
+    _kept,
+    _marks,
+    _read,
+    _texture,
+    place,
+    to_texture,
+)
 
 # %% ../nbs/lab/paint.ipynb #3bc81195
 _SHEET = (192, 448)  # rows and columns of a picture of teeth

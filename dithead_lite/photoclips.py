@@ -61,7 +61,10 @@ class Take:
     def random(cls, name: str, photo: str, seed: int, clean: bool = False) -> "Take":
         "A take drawn from a seed."
         r = np.random.default_rng([seed, 11])
-        u = lambda a, b: round(float(r.uniform(a, b)), 3)
+
+        def u(a, b):
+            return round(float(r.uniform(a, b)), 3)
+
         female = r.random() < 0.5
         variant = f"f{r.integers(1, 6)}" if female else f"m{r.integers(1, 8)}"
         voice = (
@@ -137,7 +140,10 @@ def make_photo_clip(
     def say(name: str) -> None:
         text = "".join(speakers.sentence(language, rng) for _ in range(max(3, round(seconds / 2))))
         wav, hz, phonemes, loud = speakers._speech(text, voice, rate, pitch, seconds, rng)
-        gain = lambda a, b: take.gain * loud(a, b)
+
+        def gain(a, b):
+            return take.gain * loud(a, b)
+
         mouth = speakers.mouth_curves(phonemes, n, fps, gain=gain)
         for shape, value in extra.items():
             mouth[:, SHAPES.index(shape)] += value
@@ -165,7 +171,7 @@ def _film(path, stage, weights, poses, take, fps, audio, seconds) -> np.ndarray:
     with VideoWriter(
         path, stage.size, stage.size, fps, audio, seconds, "synthetic speaker", crf
     ) as out:
-        for k, (w, pose) in enumerate(zip(weights, poses)):
+        for k, (w, pose) in enumerate(zip(weights, poses, strict=False)):
             image, points = stage.frame(w, pose)
             out.write(_take_look(image, take.look, take.seed * 10_000 + k))
             landmarks.append(points)

@@ -7,9 +7,9 @@ __all__ = ['PIXELS', 'LEFT', 'RIGHT', 'BOTTOM', 'TOP', 'to_texture', 'place', 'd
 
 # %% ../nbs/lab/photos.ipynb #9fb9be86
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 
@@ -157,7 +157,7 @@ def _hand_drawn(path: Path, marks: np.ndarray) -> np.ndarray:  # (468,2) pixels
     marks, corners = marks.copy(), hand[[87, 93]]
     outer = hand[87:94], np.r_[corners[:1], hand[104:109], corners[1:]]
     inner = np.r_[corners[:1], (hand[94:99] + hand[99:104]) / 2, corners[1:]]
-    for ids, line in zip((_UPPER, _LOWER), outer):
+    for ids, line in zip((_UPPER, _LOWER), outer, strict=False):
         for axis in (0, 1):
             marks[ids, axis] = np.interp(range(11), _KNOTS, line[:, axis])
     start, end = marks[[78, 308], 0]
@@ -170,7 +170,7 @@ def _hand_drawn(path: Path, marks: np.ndarray) -> np.ndarray:  # (468,2) pixels
 def _along(line: np.ndarray, points: np.ndarray) -> np.ndarray:  # (11,2)
     "Places on a polyline of the head for the points of a lip, by their share of the arc."
     out = []
-    for k, (a, b) in enumerate(zip(_KNOTS[:-1], _KNOTS[1:])):
+    for k, (a, b) in enumerate(zip(_KNOTS[:-1], _KNOTS[1:], strict=False)):
         length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(points[a : b + 1], axis=0), axis=1))]
         out.append(line[k] + (line[k + 1] - line[k]) * (length / length[-1])[:-1, None])
     return np.concatenate(out + [line[-1:]])

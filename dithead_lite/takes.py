@@ -9,9 +9,9 @@ __all__ = ['Clip', 'remembering', 'dub_clip', 'dubbed_opening', 'compare_dub', '
 import contextlib
 import io
 import wave
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -19,8 +19,16 @@ import numpy as np
 from .audio import RATE
 from .core import DitHeadError, atomic_path, contact_sheet
 from .data import find_landmarks
-from .faces import Landmarker, align, face_masks, fixed_mask, paste_back, steady
-from .faces import to_crop, warp_crop
+from dithead_lite.faces import (
+    Landmarker,
+    align,
+    face_masks,
+    fixed_mask,
+    paste_back,
+    steady,
+    to_crop,
+    warp_crop,
+)
 from .metrics import sound_of
 from .mouths import compare_boxes, opening
 from .video import VideoInfo, chunked, probe, read_frames
@@ -137,9 +145,14 @@ def dubbed_opening(
 def _crops(clip: Clip, dub: Path, usable: np.ndarray) -> Iterator[tuple]:
     "Frame numbers (n,) and crops (n,3,256,256) u8 of source and dub, a chunk at a time."
     affines = align(clip.points, _SIZE)
-    frames = zip(range(len(usable)), read_frames(clip.info, count=len(usable)), read_frames(dub))
+    frames = zip(
+        range(len(usable)),
+        read_frames(clip.info, count=len(usable)),
+        read_frames(dub),
+        strict=False,
+    )
     for part in chunked(frames, _chunk(clip.info)):
-        k, x, y = (np.array(v) for v in zip(*part))
+        k, x, y = (np.array(v) for v in zip(*part, strict=False))
         ok = usable[k]
         if ok.any():
             yield k[ok], *(warp_crop(f[ok], affines[k[ok]], _SIZE) for f in (x, y))
@@ -160,7 +173,9 @@ def compare_dub(
 
     def boxes():
         for k, *crops in _crops(clip, dub, usable):
-            kept.update({i: (x, y) for i, x, y in zip(k, *crops) if sheet and i in show})
+            kept.update(
+                {i: (x, y) for i, x, y in zip(k, *crops, strict=False) if sheet and i in show}
+            )
             yield tuple(c.transpose(0, 2, 3, 1)[:, _ROWS, _COLUMNS] for c in crops)
 
     result = compare_boxes(boxes())

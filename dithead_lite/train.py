@@ -15,10 +15,11 @@ import hashlib
 import json
 import math
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -111,7 +112,7 @@ def ema_update(
     d = min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
         torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - d)
-        for e, b in zip(ema.buffers(), model.buffers()):
+        for e, b in zip(ema.buffers(), model.buffers(), strict=False):
             e.copy_(b)
 
 # %% ../nbs/10_train.ipynb #cell021
@@ -625,8 +626,8 @@ class ClipSoundDataset(torch.utils.data.Dataset):
 
     def __init__(self, clips: Sequence[Path]):  # prepared clips
         rows = [np.flatnonzero(np.load(c / "found.npy")) for c in clips]
-        self.audio = torch.cat([clip_windows(c, r) for c, r in zip(clips, rows)])
-        mouths = [np.load(c / "mouth.npy")[r] for c, r in zip(clips, rows)]
+        self.audio = torch.cat([clip_windows(c, r) for c, r in zip(clips, rows, strict=False)])
+        mouths = [np.load(c / "mouth.npy")[r] for c, r in zip(clips, rows, strict=False)]
         self.mouths = torch.from_numpy(np.concatenate(mouths))
 
     def __len__(self):
@@ -830,7 +831,7 @@ def train_slim(
     most: int = 4096,  # crops in memory
     device: str | None = None,  # None: the best there is
 ) -> None:  # saved beside the autoencoder
-    "Train a slim decoder (04_vqgan) for the run's codes, or go on with the one that is there."
+    "Train a slim decoder (03_vqgan) for the run's codes, or go on with the one that is there."
     from tqdm.auto import tqdm
 
     folder, data = Path(run) / "faces", CropDataset(clips)
