@@ -263,7 +263,7 @@ def start(
     "Read the arguments of a command and do its job: `run(args)` of its module."
     with _plain_interrupt():
         args = parser(name).parse_args(argv)
-        from dithead_lite.core import run_cli
+        from dithead_lite.commandline import run_cli
 
         code = run_cli(lambda: _check_files(name, args))
         if code:

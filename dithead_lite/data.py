@@ -25,15 +25,9 @@ import numpy as np
 import torch
 
 from .audio import RATE, AudioEncoder, audio_windows, load_audio
-from dithead_lite.core import (
-    DitHeadError,
-    Stopped,
-    atomic_path,
-    fast_autocast,
-    in_processes,
-    read_json,
-)
+from .core import DitHeadError, atomic_path, fast_autocast, read_json
 from .faces import Landmarker, align, fixed_mask, steady, to_crop, warp_crop
+from .parallel import Stopped, in_processes
 from .video import VideoInfo, audio_offset, chunked, probe, read_frames
 
 if TYPE_CHECKING:

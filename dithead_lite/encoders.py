@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .assets import asset, cache_dir
 from .audio import HOP, RATE, _along, _triangles
-from .core import DitHeadError, asset, atomic_path, cache_dir, need
+from .core import DitHeadError, atomic_path, need
 
 # %% ../nbs/lab/encoders.ipynb #enc06
 _NUMBERS = {0: "<f4", 1: "i1", 2: "<i2", 3: "<i4", 4: "<f2"}  # CTranslate2's number types
@@ -172,7 +173,7 @@ def _converted() -> Path:
     "The encoder as safetensors, converted on first use. Raises `DitHeadError`."
     from safetensors.numpy import save_file
 
-    from dithead_lite.core import ASSETS
+    from dithead_lite.assets import ASSETS
 
     path = cache_dir() / f"whisper_encoder-{ASSETS['whisper_tiny'].sha256[:8]}.safetensors"
     if not path.is_file():

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .core import DitHeadError, asset
+from .assets import asset
+from .core import DitHeadError
 
 # %% ../nbs/02_faces.ipynb #cell012
 def similarity(

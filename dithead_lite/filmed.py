@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from .audio import RATE
-from .core import DitHeadError, atomic_path, run_cli
+from .commandline import run_cli
+from .core import DitHeadError, atomic_path
 from .data import find_clips, find_landmarks
 from .dub import Dubber
 from .faces import Landmarker

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from . import speakers
-from .core import DitHeadError, atomic_path, in_processes
+from .core import DitHeadError, atomic_path
 from .head import PhotoStage
 from .paint import drawn_teeth, smile_teeth
+from .parallel import in_processes
 from .photos import Fit, fit_photo
 from .speakers import SHAPES
 from .video import VideoWriter

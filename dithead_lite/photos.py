@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from . import speakers
-from .core import DitHeadError, atomic_path, cache_dir
+from .assets import cache_dir
+from .core import DitHeadError, atomic_path
 from .faces import _MESH_TO_68, STEADY, Landmarker, _detect, _mesh, _roi, similarity
 
 # %% ../nbs/lab/photos.ipynb #acde417e

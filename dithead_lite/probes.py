@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from .audio import audio_windows, load_audio
-from .core import DitHeadError, atomic_path, in_processes, need, read_json
+from .core import DitHeadError, atomic_path, need, read_json
 from .data import find_landmarks, to_float, twin_of
 from .dub import PACKAGE, Dubber, choose_references
 from dithead_lite.faces import (
@@ -33,6 +33,7 @@ from dithead_lite.faces import (
 )
 from .filmed import report_on
 from .metrics import identity_distance, lagged_correlation, mouth_box, psnr
+from .parallel import in_processes
 from .speakers import Person, Stage, make_clip
 from .video import read_frames
 

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .core import DitHeadError, asset
+from .assets import asset
+from .core import DitHeadError
 
 # %% ../nbs/07_rife.ipynb #cell014
 def warp(

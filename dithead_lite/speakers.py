@@ -28,8 +28,9 @@ import numpy as np
 import torch
 
 from .audio import load_audio, log_mel
-from .core import DitHeadError, atomic_path, in_processes
+from .core import DitHeadError, atomic_path
 from .faces import mouth_opening
+from .parallel import in_processes
 from .video import VideoWriter
 
 # %% ../nbs/08_speakers.ipynb #cell009

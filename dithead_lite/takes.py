@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from .audio import RATE
-from .core import DitHeadError, atomic_path, contact_sheet
+from .core import DitHeadError, atomic_path
 from .data import find_landmarks
 from dithead_lite.faces import (
     Landmarker,
@@ -31,6 +31,7 @@ from dithead_lite.faces import (
 )
 from .metrics import sound_of
 from .mouths import compare_boxes, opening
+from .plots import contact_sheet
 from .video import VideoInfo, chunked, probe, read_frames
 
 _SIZE = 256  # pixels, side of the crop on which pictures are compared

@@ -28,9 +28,7 @@ import torch.nn.functional as F
 from .audio import vary_sound
 from dithead_lite.core import (
     DitHeadError,
-    Stopped,
     atomic_path,
-    contact_sheet,
     default_device,
     fast_bf16,
     need,
@@ -53,6 +51,8 @@ from .ddim import dpm_sample, flow_loss, flow_sample
 from .diffusion import NoiseSchedule, diffusion_loss
 from .dit import DiT_B_2, DiT_L_2, DiT_T_2, DiT_T_4, DiTHead
 from .faces import align, fixed_mask, to_crop
+from .parallel import Stopped
+from .plots import contact_sheet
 from .speakers import LANGUAGES, front_landmarks, speech_bank
 from .vqgan import VQGAN, VQGAN_SIZES, distill, generator_loss
 
