@@ -8,95 +8,12 @@ __all__ = ['CHOICES', 'COMMANDS', 'dub', 'prepare', 'train', 'speakers', 'evalua
 # %% ../nbs/lab/cli.ipynb #cli003
 import argparse
 import contextlib
-import os
-import re
 import signal
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from . import __version__
-
-# %% ../nbs/lab/cli.ipynb #cli006
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    "For `type=` of an argument: a whole number from `least` to `most`."
-    return _in_range(int, "a whole number", least, most)
-
-
-def _number(least: float, most: float | None = None) -> Callable[[str], float]:
-    "For `type=` of an argument: a number from `least` to `most`."
-    return _in_range(float, "a number", least, most)
-
-
-def _in_range(kind, name, least, most):
-    wanted = f"{name} from {least}" + ("" if most is None else f" to {most}")
-
-    def parse(text):
-        with contextlib.suppress(ValueError):
-            x = kind(text)
-            if least <= x <= (sys.float_info.max if most is None else most):
-                return x
-        raise argparse.ArgumentTypeError(f"{text!r}; expected {wanted}")
-
-    return parse
-
-# %% ../nbs/lab/cli.ipynb #cli009
-def _there(text: str) -> Path:
-    "A file or a folder that exists."
-    path = Path(text)
-    with contextlib.suppress(OSError, ValueError):
-        if path.exists():
-            return path
-    raise argparse.ArgumentTypeError(f"{text}: no such file or folder. Check the path")
-
-
-def _face(text: str) -> str | int:
-    if text in ("largest", "left", "right"):
-        return text
-    with contextlib.suppress(ValueError):
-        return int(text)
-    wanted = "'largest', 'left', 'right' or a number from the left"
-    raise argparse.ArgumentTypeError(f"{text!r}; expected {wanted}")
-
-
-def _device(text: str) -> str:
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r}; expected 'cpu', 'cuda', 'cuda:N' or 'mps'")
-    if text != "cpu":
-        from dithead_lite.core import DitHeadError, default_device
-
-        try:
-            default_device(text)
-        except DitHeadError as e:
-            raise argparse.ArgumentTypeError(str(e).removeprefix("device: ")) from None
-    return text
-
-# %% ../nbs/lab/cli.ipynb #cli012
-class _Parser(argparse.ArgumentParser):
-    def __init__(self, name, description):
-        super().__init__(f"dithead_{name}", description=description, allow_abbrev=False)
-        version = f"dithead_lite {__version__}"
-        self.add_argument("--version", action="version", version=version)
-
-    def error(self, message):
-        self.exit(2, f"error: {message.rstrip('.')}. {self.prog} --help says more.\n")
-
-    def flag(self, name, text, default=False):
-        self.add_argument(name, action="store_true", default=default, help=text)
-
-    def device(self):
-        text = "cpu, cuda, cuda:N or mps (default: the best there is)"
-        self.add_argument("--device", type=_device, help=text)
-
-    def workers(self, default=None):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        text = f"processes (default: {default or 'one per core'})"
-        self.add_argument("--workers", type=_whole(1), default=default or cores, help=text)
-
-    def landmarks(self):
-        kinds, text = ("auto", "mesh", "fan"), "'mesh', 'fan' (needs the extra [fan]), or 'auto'"
-        self.add_argument("--landmarks", choices=kinds, default="auto", help=text)
+from .commandline import Parser, existing, number, run_cli, whole_number
 
 # %% ../nbs/lab/cli.ipynb #cli014
 CHOICES = {
@@ -110,41 +27,57 @@ CHOICES = {
 def _dub(p):
     "Dub a clip of a person, or a picture, with speech; without arguments: a sample of each."
     add = p.add_argument
-    add("video", nargs="?", type=_there, help="a clip of a person, or a picture")
-    add("speech", nargs="?", type=_there, help="a recording of speech, any file with sound")
+    add("video", nargs="?", type=existing, help="a clip of a person, or a picture")
+    add("speech", nargs="?", type=existing, help="a recording of speech, any file with sound")
     add("-o", "--out", type=Path, default=Path("dubbed.mp4"), help="(default: dubbed.mp4)")
-    add("--steps", type=_whole(1, 1000), help="network evaluations (default: as the weights say)")
+    add(
+        "--steps",
+        type=whole_number(1, 1000),
+        help="network evaluations (default: as the weights say)",
+    )
     add("--sampler", choices=CHOICES["sampler"], help="(default: what fits the network)")
     text = "on the sound; 1 = off (default: as the weights say)"
-    add("--guidance", type=_number(0, 100), help=text)
-    add("--seed", type=_whole(0), default=0, help="of the noise that all frames share (default: 0)")
+    add("--guidance", type=number(0, 100), help=text)
+    add(
+        "--seed",
+        type=whole_number(0),
+        default=0,
+        help="of the noise that all frames share (default: 0)",
+    )
     text = "whom to dub: 'largest' (default), 'left', 'right', or a number from the left"
     add("--face", type=_face, default="largest", help=text)
     p.flag("--half", "draw every second frame, interpolate between: about two thirds of the time")
-    add("--fps-factor", type=_whole(1, 16), default=1, help="times the frame rate (default: 1)")
+    add(
+        "--fps-factor",
+        type=whole_number(1, 16),
+        default=1,
+        help="times the frame rate (default: 1)",
+    )
     p.flag("--slim", "decode with the slim decoder: faster, softer", default=None)
     add("--weights", help="a folder of weights, or a Hugging Face id (default: the shipped ones)")
     p.landmarks()
     p.device()
     p.flag("--overwrite", "replace the output where it exists")
 
+
+def _face(text: str) -> str | int:
+    if text in ("largest", "left", "right"):
+        return text
+    with contextlib.suppress(ValueError):
+        return int(text)
+    wanted = "'largest', 'left', 'right' or a number from the left"
+    raise argparse.ArgumentTypeError(f"{text!r}; expected {wanted}")
+
 # %% ../nbs/lab/cli.ipynb #cli018
 def _prepare(p):
     "Prepare clips with sound for training: crops, landmarks, sound features."
     add = p.add_argument
-    add("clips", nargs="+", type=_there, help="video files, or folders of them")
+    add("clips", nargs="+", type=existing, help="video files, or folders of them")
     add("-o", "--out", required=True, type=Path, help="folder for the prepared clips")
-    add(
-        "--size",
-        type=_whole(32, 1024),
-        default=128,
-        help="side of the crops, pixels (default: 128)",
-    )
-    add(
-        "--audio",
-        default="mel",
-        help="'mel' (default), 'whisper', or a transformers name or folder",
-    )
+    text = "side of the crops, pixels (default: 128)"
+    add("--size", type=whole_number(32, 1024), default=128, help=text)
+    text = "'mel' (default), 'whisper', or a transformers name or folder"
+    add("--audio", default="mel", help=text)
     p.landmarks()
     p.workers()
     p.flag("--overwrite", "replace clips that were prepared with other settings")
@@ -153,46 +86,47 @@ def _prepare(p):
 def _train(p):
     "Train the autoencoders and the DiT on prepared clips, or fit weights to one person."
     add = p.add_argument
-    add("data", type=_there, help="a folder of prepared clips (dithead_prepare), or one clip")
-    add(
-        "-o",
-        "--out",
-        required=True,
-        type=Path,
-        help="folder of the run: weights, logs, checkpoints",
-    )
+    add("data", type=existing, help="a folder of prepared clips (dithead_prepare), or one clip")
+    text = "folder of the run: weights, logs, checkpoints"
+    add("-o", "--out", required=True, type=Path, help=text)
     add("--stage", choices=(*CHOICES["stage"], "all"), default="all", help="(default: all)")
     add("--size", choices=CHOICES["size"], default="small", help="(default: small)")
     text = "begin with the weights of this folder; for a clip, 'all' is then faces, sound and dit"
-    add("--from-weights", type=_there, metavar="FOLDER", help=text)
+    add("--from-weights", type=existing, metavar="FOLDER", help=text)
     kinds = ("epsilon", "v", "x0", "flow")
     add("--prediction", choices=kinds, default="x0", help="what the DiT predicts (default: x0)")
     text = "products in bfloat16 (default: for the autoencoders where it is fast, else no)"
     add("--precision", choices=("no", "bf16"), help=text)
-    add("--every", type=_whole(1), default=1, help="train the DiT on each N-th frame (default: 1)")
+    add(
+        "--every",
+        type=whole_number(1),
+        default=1,
+        help="train the DiT on each N-th frame (default: 1)",
+    )
     text = f"of the speech that the stage sound is trained on, of {' '.join(CHOICES['language'])}"
     add("--languages", nargs="+", metavar="CODE", choices=CHOICES["language"], help=text)
     p.flag("--resume", "go on from the last checkpoint")
-    add("--steps", type=_whole(1), help="optimiser steps")
-    add("--batch", type=_whole(1), help="samples per step")
-    add("--lr", type=_number(1e-9, 1), help="peak learning rate")
-    add("--seed", type=_whole(0), help="of the random numbers")
+    add("--steps", type=whole_number(1), help="optimiser steps")
+    add("--batch", type=whole_number(1), help="samples per step")
+    add("--lr", type=number(1e-9, 1), help="peak learning rate")
+    add("--seed", type=whole_number(0), help="of the random numbers")
     p.device()
     p.flag("--overwrite", "replace what was trained in this folder before")
 
 # %% ../nbs/lab/cli.ipynb #cli020
 def _speakers(p):
     "Render synthetic speakers with exact lip truth."
-    add, codes = p.add_argument, CHOICES["language"]
+    add = p.add_argument
+    codes = CHOICES["language"]
     add("-o", "--out", required=True, type=Path, help="folder for NAME.mp4 and NAME.json of each")
-    add("--speakers", type=_whole(1), default=100, help="how many (default: 100)")
-    add("--seconds", type=_number(0.5, 3600), default=6.0, help="of each clip (default: 6)")
-    add("--size", type=_whole(32, 4096), default=256, help="pixels of a side (default: 256)")
-    add("--fps", type=_number(1, 240), default=25.0, help="frames/s (default: 25)")
+    add("--speakers", type=whole_number(1), default=100, help="how many (default: 100)")
+    add("--seconds", type=number(0.5, 3600), default=6.0, help="of each clip (default: 6)")
+    add("--size", type=whole_number(32, 4096), default=256, help="pixels of a side (default: 256)")
+    add("--fps", type=number(1, 240), default=25.0, help="frames/s (default: 25)")
     text = f"taken in turn, of {' '.join(codes)} (default: all)"
     add("--languages", nargs="+", choices=codes, default=list(codes), metavar="CODE", help=text)
-    add("--seed", type=_whole(0), default=1000, help="of the first speaker (default: 1000)")
-    add("--zoom", type=_number(0.5, 3), default=1.0, help="1.35: the face fills the picture")
+    add("--seed", type=whole_number(0), default=1000, help="of the first speaker (default: 1000)")
+    add("--zoom", type=number(0.5, 3), default=1.0, help="1.35: the face fills the picture")
     p.flag("--twin", "also NAME_twin, the same but for sound and mouth")
     p.workers(2)
     p.flag("--overwrite", "make finished clips anew")
@@ -201,8 +135,10 @@ def _speakers(p):
 
 def _photographs(p):
     add = p.add_argument
-    add("--photos", nargs="+", type=_there, metavar="FOLDER", help="of photographs with landmarks")
-    add("--people", type=_whole(0), default=0, help="clips (default: one for everybody)")
+    add(
+        "--photos", nargs="+", type=existing, metavar="FOLDER", help="of photographs with landmarks"
+    )
+    add("--people", type=whole_number(0), default=0, help="clips (default: one for everybody)")
     add("--clean", action="store_true", help="no jitter of colour, blur, noise, compression")
     text = "'train': without the people held out, 'held': only those (default: all)"
     add("--part", choices=("all", "train", "held"), default="all", help=text)
@@ -212,9 +148,9 @@ def _photographs(p):
 def _eval(p):
     "Measure a dubbed clip against its source and its speech."
     add = p.add_argument
-    add("source", type=_there, help="the clip that was dubbed")
-    add("dubbed", type=_there, help="what was made of it")
-    add("speech", nargs="?", type=_there, help="what it should say (default: its own sound)")
+    add("source", type=existing, help="the clip that was dubbed")
+    add("dubbed", type=existing, help="what was made of it")
+    add("speech", nargs="?", type=existing, help="what it should say (default: its own sound)")
     p.flag("--json", "print JSON instead of a table")
     add("-o", "--out", type=Path, metavar="FILE", help="also write the report as JSON to this file")
     p.flag("--overwrite", "replace the file of --out where it exists")
@@ -222,14 +158,16 @@ def _eval(p):
 
 def _bench(p):
     "Dub synthetic people whom no training set contains and measure against exact truth."
-    add, codes = p.add_argument, CHOICES["language"]
+    add = p.add_argument
+    codes = CHOICES["language"]
     add("-o", "--out", required=True, type=Path, help="folder for the clips and the dubs")
-    add("--people", type=_whole(1), default=10, help="(default: 10)")
-    some, text = ["en", "de", "sv", "tr"], "(default: en de sv tr)"
+    add("--people", type=whole_number(1), default=10, help="(default: 10)")
+    some = ["en", "de", "sv", "tr"]
+    text = "(default: en de sv tr)"
     add("--languages", nargs="+", choices=codes, default=some, metavar="CODE", help=text)
     text = "instead, judge dubs of these filmed clips with their own sound, another's and silence"
-    add("--filmed", nargs="+", type=_there, metavar="CLIP", help=text)
-    add("--seconds", type=_number(0.5, 3600), help="of each clip (default: 3.2; --filmed: all)")
+    add("--filmed", nargs="+", type=existing, metavar="CLIP", help=text)
+    add("--seconds", type=number(0.5, 3600), help="of each clip (default: 3.2; --filmed: all)")
     add("--weights", help="a folder of weights (default: the shipped ones)")
     add("--json", type=Path, metavar="FILE", help="also write all rows to this file")
     p.workers()
@@ -251,7 +189,7 @@ def parser(
 ) -> argparse.ArgumentParser:
     "The parser of a command."
     arguments = COMMANDS[name][1]
-    p = _Parser(name, arguments.__doc__)
+    p = Parser(f"dithead_{name}", arguments.__doc__)
     arguments(p)
     return p
 
@@ -263,12 +201,11 @@ def start(
     "Read the arguments of a command and do its job: `run(args)` of its module."
     with _plain_interrupt():
         args = parser(name).parse_args(argv)
-        from dithead_lite.commandline import run_cli
-
         code = run_cli(lambda: _check_files(name, args))
         if code:
             return code
-        job = import_module(f"dithead_lite.{COMMANDS[name][0]}").run
+        module = COMMANDS[name][0]
+        job = import_module(f"dithead_lite.{module}").run
     return run_cli(lambda: job(args))
 
 
@@ -277,14 +214,22 @@ def _check_files(name, args):
     from dithead_lite.core import DitHeadError, check_output
 
     file = {"dub": "out", "eval": "out", "bench": "json"}.get(name)
-    if file and getattr(args, file):
-        for given in ("video", "speech", "source", "dubbed"):
-            x, out = getattr(args, given, None), getattr(args, file)
-            if x and x.exists() and out.exists() and x.samefile(out):
-                raise DitHeadError(f"{out}: the output is one of the inputs. Choose another name.")
-        check_output(getattr(args, file), args.overwrite)
+    path = getattr(args, file) if file else None
+    if path:
+        _check_inputs(path, args)
+        check_output(path, args.overwrite)
     elif args.out and args.out.is_file():
         raise DitHeadError(f"{args.out}: is a file; expected a folder. Choose another -o.")
+
+
+def _check_inputs(out, args):
+    "Refuse an output that is one of the inputs."
+    from dithead_lite.core import DitHeadError
+
+    for name in ("video", "speech", "source", "dubbed"):
+        path = getattr(args, name, None)
+        if path and path.exists() and out.exists() and path.samefile(out):
+            raise DitHeadError(f"{out}: the output is one of the inputs. Choose another name.")
 
 
 @contextlib.contextmanager
@@ -309,7 +254,12 @@ def _script(name):
 
 
 # named in settings.ini
-dub, prepare, train, speakers, evaluate, bench = map(_script, COMMANDS)
+dub = _script("dub")
+prepare = _script("prepare")
+train = _script("train")
+speakers = _script("speakers")
+evaluate = _script("eval")
+bench = _script("bench")
 
 # %% ../nbs/lab/cli.ipynb #cli029
 #| eval: false
