@@ -176,7 +176,7 @@ def _bench(p):
 # %% ../nbs/lab/cli.ipynb #cli021
 COMMANDS = {  # name: (module with the job, its arguments)
     "dub": ("dub", _dub),
-    "prepare": ("data", _prepare),
+    "prepare": ("prepare", _prepare),
     "train": ("train", _train),
     "speakers": ("speakers", _speakers),
     "eval": ("metrics", _eval),

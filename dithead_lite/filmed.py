@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from .audio import RATE
+from .clips import find_clips
 from .commandline import run_cli
 from .core import DitHeadError, atomic_path
-from .data import find_clips, find_landmarks
+from .data import find_landmarks
 from .dub import Dubber
 from .faces import Landmarker
 from .mouths import correlation, following, lip_leak, loudness, movement, pauses

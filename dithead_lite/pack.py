@@ -17,9 +17,11 @@ import numpy as np
 import torch
 
 from .audio import AudioEncoder, audio_windows, load_audio
+from .clips import twin_of
 from .core import DitHeadError, atomic_path
-from .data import find_landmarks, mouth_shape, twin_of
+from .data import find_landmarks
 from .faces import Landmarker, align, to_crop, warp_crop
+from .prepare import mouth_shape
 from .video import VideoWriter, chunked, probe, read_frames
 
 # %% ../nbs/lab/pack.ipynb #pack011

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from .audio import audio_windows, load_audio
+from .clips import twin_of
 from .core import DitHeadError, atomic_path, need, read_json
-from .data import find_landmarks, to_float, twin_of
+from .data import find_landmarks, to_float
 from .dub import PACKAGE, Dubber, choose_references
 from dithead_lite.faces import (
     Landmarker,

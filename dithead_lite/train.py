@@ -38,21 +38,19 @@ from dithead_lite.core import (
 from dithead_lite.data import (
     CropDataset,
     LatentDataset,
-    PrepareConfig,
     cache_latents,
     clip_windows,
     draw_each,
-    mouth_shape,
-    prepare_clip,
     prepared_clips,
     split_clips,
 )
 from .ddim import dpm_sample, flow_loss, flow_sample
 from .diffusion import NoiseSchedule, diffusion_loss
-from .dit import DiT_B_2, DiT_L_2, DiT_T_2, DiT_T_4, DiTHead
+from .dit import DIT_SIZES, DiTHead
 from .faces import align, fixed_mask, to_crop
 from .parallel import Stopped
 from .plots import contact_sheet
+from .prepare import PrepareConfig, mouth_shape, prepare_clip
 from .speakers import LANGUAGES, front_landmarks, speech_bank
 from .vqgan import VQGAN, VQGAN_SIZES, distill, generator_loss
 
@@ -366,10 +364,10 @@ def check_fit(
 
 # %% ../nbs/10_train.ipynb #cell034
 SIZES = {  # crop pixels -> (autoencoder, DiT): `tiny` and `small` for a laptop, the rest for a GPU
-    "tiny": dict(size=64, vqgan="tiny", dit=DiT_T_2),
-    "small": dict(size=128, vqgan="small", dit=DiT_T_4),
-    "base": dict(size=256, vqgan="base", dit=DiT_B_2),
-    "large": dict(size=512, vqgan="large", dit=DiT_L_2),
+    "tiny": dict(size=64, vqgan="tiny", dit=DIT_SIZES["T/2"]),
+    "small": dict(size=128, vqgan="small", dit=DIT_SIZES["T/4"]),
+    "base": dict(size=256, vqgan="base", dit=DIT_SIZES["B/2"]),
+    "large": dict(size=512, vqgan="large", dit=DIT_SIZES["L/2"]),
 }
 
 # %% ../nbs/10_train.ipynb #size02
@@ -801,7 +799,7 @@ def _drawing(data, faces, prediction, device):
             return ema(x, t, cond=cond)
 
         if prediction == "flow":
-            z = flow_sample(f, schedule, noise, 8, 2)
+            z = flow_sample(f, schedule, noise, 8, order=2)
         else:
             z = dpm_sample(f, schedule, noise, 8, prediction)
         return [x for part in (show["latents"], z) for x in faces.from_latents(part)]
