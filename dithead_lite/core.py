@@ -19,7 +19,8 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 # It takes seconds to load, so functions import it where they need it
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class DitHeadError(Exception):
 def need(
     module: str,  # as it is imported
     extra: str,  # of this package, as in settings.ini
-):  # the module
+) -> ModuleType:
     "Import a module that comes with an extra. Raises `DitHeadError` that names the extra."
     try:
         return import_module(module)
@@ -48,7 +49,7 @@ def need(
 def read_json(
     path: str | Path,  # of a UTF-8 file
     keys: Sequence[str] = (),  # that must be there
-):  # what the file holds
+) -> Any:  # what the file holds
     "Read a JSON file. Raises `DitHeadError` where it is missing, broken or lacks a key."
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -67,45 +68,62 @@ def atomic_path(
     path: str | Path,  # where the finished file belongs
 ) -> Iterator[Path]:  # a temporary path in the same folder, with the same suffix
     """
-    Write to a temporary neighbour and rename it at the end; on any fault nothing is left and an
-    earlier file stays. Raises `DitHeadError` without a folder, and where the disk refuses.
+    Write to a temporary neighbour, which gets its name when the block ends.
+
+    On any fault nothing is left and an earlier file stays. Raises `DitHeadError` without a folder,
+    and `OSError` where the disk refuses.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise DitHeadError(f"{path.parent}: no such folder. Create it, or choose another path.")
-    stem = path.stem
-    if len(os.fsencode(stem)) > 100:
-        stem = hashlib.sha256(os.fsencode(stem)).hexdigest()[:16]
-    for old in path.parent.glob(f".{glob.escape(stem)}.*.part{path.suffix}"):
-        with contextlib.suppress(OSError):  # a killed job couldn't tidy up
-            if time.time() - old.stat().st_mtime > 3600:
-                old.unlink()
-    # processes and threads never share one
-    unique = f"{os.getpid()}-{secrets.token_hex(3)}"
-    tmp = path.with_name(f".{stem}.{unique}.part{path.suffix}")
+    _check_folder(path)
+    stem = _short_stem(path)
+    _remove_leftovers(path, stem)
+    unique = f"{os.getpid()}-{secrets.token_hex(3)}"  # processes and threads never share one
+    temporary = path.with_name(f".{stem}.{unique}.part{path.suffix}")
     try:
-        yield tmp
-        os.replace(tmp, path)
+        yield temporary
+        os.replace(temporary, path)
     except OSError as e:
         if e.errno is None:
             raise
         # a full disk doesn't tell the name, and that of the temporary file says nothing
-        mine = e.filename in (None, str(tmp))
+        mine = e.filename in (None, str(temporary))
         raise OSError(e.errno, e.strerror, str(path) if mine else e.filename) from e
     finally:
         with contextlib.suppress(OSError):
-            tmp.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise DitHeadError(f"{path.parent}: no such folder. Create it, or choose another path.")
+
+
+def _short_stem(path: Path) -> str:
+    "The stem of a path, or a hash of it where a longer name would not be allowed."
+    data = os.fsencode(path.stem)
+    return path.stem if len(data) <= 100 else hashlib.sha256(data).hexdigest()[:16]
+
+
+def _remove_leftovers(path: Path, stem: str) -> None:
+    "Remove temporary files of jobs that were killed: those that nobody has written to for an hour."
+    for old in path.parent.glob(f".{glob.escape(stem)}.*.part{path.suffix}"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > 3600:
+                old.unlink()
 
 # %% ../nbs/lab/core.ipynb #check_output
 def check_output(
     path: str | Path,  # of a file that is about to be made
     overwrite: bool = False,  # may a file of that name be replaced?
 ) -> None:
-    "Raises `DitHeadError` where the file exists already or can't be written."
+    """
+    Try the place of an output before the work begins.
+
+    Raises `DitHeadError` where the file exists already or can't be written.
+    """
     path = Path(path)
     try:
-        if not path.parent.is_dir():
-            raise DitHeadError(f"{path.parent}: no such folder. Create it, or choose another path.")
+        _check_folder(path)
         if path.is_dir():
             raise DitHeadError(f"{path}: is a folder; expected the name of a file.")
         with contextlib.suppress(FileNotFoundError):
@@ -159,12 +177,10 @@ def fast_bf16(
     "True where bfloat16 products are faster: on CUDA, and on a CPU with AMX or AVX512-BF16."
     import torch
 
-    cpu = getattr(torch.cpu, "get_capabilities", dict)()  # newer versions of PyTorch tell
-    return (
-        device.type == "cuda"
-        or device.type == "cpu"
-        and bool(cpu.get("amx_bf16") or cpu.get("avx512_bf16"))
-    )
+    if device.type != "cpu":
+        return device.type == "cuda"
+    instructions = getattr(torch.cpu, "get_capabilities", dict)()  # newer versions of PyTorch tell
+    return bool(instructions.get("amx_bf16") or instructions.get("avx512_bf16"))
 
 
 def fast_autocast(

@@ -32,22 +32,23 @@ def in_processes(
     results = _alone(work, jobs) if workers < 2 else _together(work, jobs, workers)
     with contextlib.closing(results):
         try:
-            for r in results:
+            for result in results:
                 done += 1
-                yield r
+                yield result
         except KeyboardInterrupt:
-            words = (
+            raise Stopped(
                 f"{done} of {len(jobs)} {unit} are finished; the same command goes on from there"
-            )
-            raise Stopped(words) from None
+            ) from None
 
 
 def _alone(work, jobs):
-    for j in jobs:
-        yield work(*j)
+    "Results of jobs that are done in this process."
+    for job in jobs:
+        yield work(*job)
 
 
 def _together(work, jobs, workers):
+    "Results of jobs that are done in several processes."
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
 
@@ -55,8 +56,9 @@ def _together(work, jobs, workers):
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_listen) as pool:
         try:
-            for f in as_completed([pool.submit(_one, work, j) for j in jobs]):
-                yield f.result()
+            futures = [pool.submit(_one, work, job) for job in jobs]
+            for future in as_completed(futures):
+                yield future.result()
         except BrokenProcessPool:
             words = "a process was ended from outside, often for lack of memory"
             raise DitHeadError(f"{words}. Run again with fewer --workers.") from None
@@ -66,12 +68,18 @@ def _together(work, jobs, workers):
             raise
 
 
-def _listen():  # Ctrl-C is the parent's; a polite kill becomes an exception
+def _listen():
+    "What a new process does with signals: Ctrl-C is the parent's, a polite kill is an exception."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _exit)
+
+
+def _exit(*_):
+    sys.exit(143)  # 128 plus the number of SIGTERM
 
 
 def _one(work, job):
+    "One job in a process of the pool."
     try:
         return work(*job)
     except SystemExit as e:  # temporary files are tidied up by now; begin no other job
@@ -79,9 +87,10 @@ def _one(work, job):
 
 
 def _end(processes, patience=1.0):  # s
-    for p in processes:
-        p.terminate()
+    "End processes, politely at first."
+    for process in processes:
+        process.terminate()
     end = time.monotonic() + patience
-    for p in processes:
-        p.join(max(0.0, end - time.monotonic()))
-        p.kill()
+    for process in processes:
+        process.join(max(0.0, end - time.monotonic()))
+        process.kill()

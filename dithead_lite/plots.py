@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING
 
 from .core import DitHeadError, need
 
-# It takes a while to load, so functions import it where they need it
+# They take a while to load, so functions import them where they need them
 if TYPE_CHECKING:
     import numpy as np
+    import torch
+    from IPython.display import HTML
 
 # %% ../nbs/lab/plots.ipynb #cell064
 def to_image(
-    x,  # (C,H,W) floats in [-1,1], (C,H,W) u8, (1,H,W) or (H,W) bool, (H,W,3) u8; C is 1 or 3
+    x: "np.ndarray | torch.Tensor",  # one of the forms above; (C,H,W) has C = 1 or 3, (H,W) too
 ) -> "np.ndarray":  # (H,W,3) u8
     "A picture that can be shown, from any of the forms that pictures have here."
     import numpy as np
 
     if hasattr(x, "detach"):
         x = x.detach().cpu()
-        x = x.float() if x.is_floating_point() else x
+        x = x.float() if x.is_floating_point() else x  # NumPy has no bfloat16
     x = np.asarray(x)
     if x.ndim == 2:
         x = x[None]
@@ -49,15 +51,21 @@ def contact_sheet(
     "One picture of many, row by row."
     import numpy as np
 
-    ims = [to_image(i) for i in images]
-    cols = min(cols, len(ims))
-    h, w = ims[0].shape[:2]
-    rows = -(-len(ims) // cols)
-    out = np.full((rows * (h + pad) - pad, cols * (w + pad) - pad, 3), 255, np.uint8)
-    for k, im in enumerate(ims):
-        r, c = divmod(k, cols)
-        out[r * (h + pad) : r * (h + pad) + h, c * (w + pad) : c * (w + pad) + w] = im
-    return out
+    images = [to_image(image) for image in images]
+    rows, cols = _rows_and_columns(images, cols)
+    h, w = images[0].shape[:2]
+    sheet = np.full((rows * (h + pad) - pad, cols * (w + pad) - pad, 3), 255, np.uint8)
+    for k, image in enumerate(images):
+        row, col = divmod(k, cols)
+        top, left = row * (h + pad), col * (w + pad)
+        sheet[top : top + h, left : left + w] = image
+    return sheet
+
+
+def _rows_and_columns(images: Sequence, cols: int) -> tuple[int, int]:
+    "Of a grid with at most `cols` columns, none of them empty."
+    cols = min(cols, len(images))
+    return -(-len(images) // cols), cols
 
 # %% ../nbs/lab/plots.ipynb #cell070
 def show_grid(
@@ -66,22 +74,21 @@ def show_grid(
     cols: int = 8,  # pictures per row
     size: float = 1.5,  # inches per picture
     caption: str = "",  # what to see in it, below the figure
-):  # the array of axes
+) -> "np.ndarray":  # (rows, columns) of axes
     "Draw pictures side by side with titles and a caption."
     plt = need("matplotlib.pyplot", "notebook")
-    cols = min(cols, len(images))
-    rows = -(-len(images) // cols)
-    h, w = to_image(images[0]).shape[:2]
-    height = rows * (size * h / w + 0.2 * (titles is not None)) + 0.3 * bool(caption)
-    fig, axs = plt.subplots(
-        rows, cols, figsize=(cols * size, height), squeeze=False, layout="constrained"
-    )
+    images = [to_image(image) for image in images]
+    rows, cols = _rows_and_columns(images, cols)
+    h, w = images[0].shape[:2]
+    row_height = size * h / w + 0.2 * (titles is not None)  # inches
+    inches = (cols * size, rows * row_height + 0.3 * bool(caption))
+    fig, axs = plt.subplots(rows, cols, figsize=inches, squeeze=False, layout="constrained")
     for ax in axs.flat:
         ax.axis("off")
-    for k, (ax, im) in enumerate(zip(axs.flat, images, strict=False)):
-        ax.imshow(to_image(im), interpolation="nearest")
+    for k, image in enumerate(images):
+        axs.flat[k].imshow(image, interpolation="nearest")
         if titles is not None:
-            ax.set_title(titles[k], fontsize=8)
+            axs.flat[k].set_title(titles[k], fontsize=8)
     if caption:
         fig.supxlabel(caption, fontsize=9)
     return axs
@@ -90,15 +97,15 @@ def show_grid(
 def show_video(
     path: str | Path,  # an mp4 or webm file that browsers play
     width: int = 320,  # pixels on the page
-):  # an IPython `HTML` object, shown as a player
+) -> "HTML":  # shown as a player
     "A player: a file below 1 MB is embedded, a larger one linked. Raises `DitHeadError`."
-    HTML = need("IPython.display", "notebook").HTML
+    display = need("IPython.display", "notebook")
     path = Path(path)
-    mime = "video/webm" if path.suffix == ".webm" else "video/mp4"
     if not path.is_file():
         raise DitHeadError(f"{path}: no such file. Check the path.")
-    src = Path(os.path.relpath(path)).as_posix()
+    source = Path(os.path.relpath(path)).as_posix()
     if path.stat().st_size < 2**20:
-        src = f"data:{mime};base64," + base64.b64encode(path.read_bytes()).decode()
-    where = f'src="{html.escape(src)}" title="{html.escape(path.name)}"'
-    return HTML(f'<video controls loop width="{width}" {where}></video>')
+        mime = "video/webm" if path.suffix == ".webm" else "video/mp4"
+        source = f"data:{mime};base64," + base64.b64encode(path.read_bytes()).decode()
+    where = f'src="{html.escape(source)}" title="{html.escape(path.name)}"'
+    return display.HTML(f'<video controls loop width="{width}" {where}></video>')
