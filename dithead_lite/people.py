@@ -25,11 +25,13 @@ from dithead_lite.autoencode import (
 from .cameras import draw_cameras, photograph
 from .data import hide
 from .diffusion import NoiseSchedule, q_sample
-from .dit import DiTConfig, DiTHead
+from .dit import DiTHead
 from .faces import fixed_mask
+from .losses import adaptive_weight, edge_loss
 from .pack import PackedSet
+from .sizes import DiTConfig
 from .train import loss_weight
-from .vqgan import VQGAN, adaptive_weight, edge_loss
+from .vqgan import VQGAN
 
 # %% ../nbs/lab/people.ipynb #peop009
 @dataclass

@@ -33,8 +33,9 @@ from dithead_lite.faces import (
     warp_crop,
 )
 from .filmed import report_on
-from .metrics import identity_distance, lagged_correlation, mouth_box, psnr
+from .metrics import lagged_correlation, mouth_box, psnr
 from .parallel import in_processes
+from .perceptual import identity_distance
 from .speakers import Person, Stage, make_clip
 from .video import read_frames
 

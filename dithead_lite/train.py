@@ -46,13 +46,16 @@ from dithead_lite.data import (
 )
 from .ddim import dpm_sample, flow_loss, flow_sample
 from .diffusion import NoiseSchedule, diffusion_loss
-from .dit import DIT_SIZES, DiTHead
+from .dit import DiTHead
 from .faces import align, fixed_mask, to_crop
+from .losses import generator_loss
 from .parallel import Stopped
 from .plots import contact_sheet
 from .prepare import PrepareConfig, mouth_shape, prepare_clip
+from .sizes import DIT_SIZES
+from .slim import distill, load_slim, save_slim
 from .speakers import LANGUAGES, front_landmarks, speech_bank
-from .vqgan import VQGAN, VQGAN_SIZES, distill, generator_loss
+from .vqgan import VQGAN, VQGAN_SIZES
 
 if TYPE_CHECKING:
     import argparse
@@ -836,16 +839,19 @@ def train_slim(
     seed_everything(config.seed)
     rows = np.linspace(0, len(data) - 1, min(most, len(data))).astype(int)
     crops = [np.array(data.parts[p][0][k]) for p, k in (data.index[i] for i in rows)]
-    net = VQGAN.load(folder, slim=(folder / "slim.safetensors").exists()).to(default_device(device))
+    started = (folder / "slim.safetensors").exists()
+    net = load_slim(folder) if started else VQGAN.load(folder)
+    net = net.to(default_device(device))
     with tqdm(total=config.steps, desc="slim") as bar:
-        distill(
+        slim = distill(
             net,
             torch.from_numpy(np.stack(crops)),
             config.steps,
             config.batch,
             config.precision == "bf16",
             lambda step, loss: bar.update(),
-        ).save(folder)
+        )
+    save_slim(slim, folder)
     write_settings(run, slim=True)
 
 # %% ../nbs/10_train.ipynb #run02
