@@ -20,9 +20,10 @@ from torch import nn
 from .cameras import draw_cameras, photograph
 from .data import hide
 from .faces import fixed_mask
+from .losses import PatchDiscriminator, adaptive_weight, edge_loss
 from .pack import PackedSet
 from .train import MOUTH_BOX
-from .vqgan import VQGAN, PatchDiscriminator, VQGANConfig, adaptive_weight, edge_loss
+from .vqgan import VQGAN, VQGANConfig
 
 # %% ../nbs/lab/autoencode.ipynb #auto009
 PEOPLE_VQGAN = VQGANConfig(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'COMMENT', 'SAMPLERS', 'LONGEST', 'chunk_size', 'choose_sampler', 'back_and_forth', 'stream_chunks',
-           'Track', 'DubResult', 'Dubber', 'choose_references', 'sample_files', 'run', 'side_by_side', 'preview']
+           'DubResult', 'Dubber', 'sample_files', 'run', 'side_by_side', 'preview']
 
 # %% ../nbs/11_dub.ipynb #cell005
 import argparse
@@ -21,14 +21,12 @@ from safetensors import SafetensorError
 
 from .audio import AudioEncoder, audio_windows, load_audio
 from .core import DitHeadError, default_device, fast_autocast, need, read_json
-from .data import find_landmarks, hide, to_float
+from .data import hide, to_float
 from .ddim import ddim_sample, dpm_sample, flow_sample, guided
 from .diffusion import NoiseSchedule, time_grid
 from .dit import DiTHead
 from dithead_lite.faces import (
-    Landmarker,
     align,
-    choose_reference,
     face_masks,
     fixed_mask,
     mouth_opening,
@@ -36,9 +34,13 @@ from dithead_lite.faces import (
     to_crop,
     warp_crop,
 )
+from .landmarks import Landmarker
 from .rife import fill_in, interpolate_clip, key_frames, load_rife
-from .video import VideoInfo, VideoWriter, probe, read_frames
+from .slim import load_slim
+from .track import Track, choose_references, track_clip
+from .video import VideoInfo, probe, read_frames
 from .vqgan import VQGAN
+from .writer import VideoWriter
 
 # %% ../nbs/11_dub.ipynb #cell010
 PACKAGE = Path(find_spec("dithead_lite").origin).parent  # where the weights lie
@@ -110,21 +112,6 @@ def stream_chunks(
                 yield np.arange(s, s + len(part))[::-1], np.stack(part)[::-1]
 
 # %% ../nbs/11_dub.ipynb #cell019
-@dataclass
-class Track:
-    "Where the face of a clip is."
-
-    points: np.ndarray  # (N,68,2) f32 landmarks in pixels; NaN where no usable face is
-    affines: np.ndarray  # (N,2,3) frame→crop, NaN likewise
-    shot: np.ndarray  # (N,) number of each frame's shot, from 0
-    turned: int  # faces that were turned too far away
-
-    @property
-    def found(self) -> np.ndarray:  # (N,) bool
-        "Frames with a face that can be dubbed."
-        return np.isfinite(self.points[:, 0, 0])
-
-
 @dataclass
 class DubResult:
     "What came of a dub."
@@ -202,7 +189,7 @@ class Dubber:
             slim = settings.get("slim", False)
         try:
             parts = (
-                VQGAN.load(folder / "faces", slim=slim),
+                load_slim(folder / "faces") if slim else VQGAN.load(folder / "faces"),
                 VQGAN.load(folder / "masked"),
                 DiTHead.load(folder / "dit"),
             )
@@ -227,36 +214,18 @@ def from_hub(name: str) -> Path:
 @patch
 def track(
     self: Dubber,
-    video: str | Path,  # a clip
+    video: str | Path | VideoInfo,  # a clip, or what `probe` said of it
     count: int | None = None,  # read at most this many frames
-    chunk: int = 32,  # frames held in memory
 ) -> Track:
     "Find and follow the face. Raises `DitHeadError` when no frame has a usable one."
     from tqdm.auto import tqdm
 
-    points = find_landmarks(
-        video, self.landmarker, count, chunk, lambda parts: tqdm(parts, "landmarks", unit="chunk")
-    )
-    shot = np.zeros(len(points), int)
-    shot[self.landmarker.cuts[1:]] = 1
-    return Track(points, align(points, self.size), shot.cumsum(), self.landmarker.turned)
+    def progress(frames):
+        return tqdm(frames, "landmarks", unit="frame")
+
+    return track_clip(video, self.landmarker, count, progress)
 
 # %% ../nbs/11_dub.ipynb #cell026
-def choose_references(
-    points: np.ndarray,  # (N,68,2) landmarks of one shot, in pixels
-    count: int,  # frames wanted
-) -> list[int]:  # their numbers; some twice where there are fewer frames
-    "One frame: a typical one. Several: first one with an open mouth, then typical poses, spread over the shot."
-    if count == 1:
-        return [choose_reference(points)]
-    pose = to_crop(points, align(points, 1))[:, [27, 30]].reshape(-1, 4)
-    away = np.linalg.norm(pose - np.median(pose, 0), axis=-1)
-    opening = mouth_opening(points)
-    wide = int(np.argmin(away + abs(opening - np.percentile(opening, 92))))
-    parts = np.array_split(np.arange(len(points)), count - 1)
-    return [wide] + [int(p[np.argmin(away[p])]) if len(p) else wide for p in parts]
-
-
 @patch
 @torch.no_grad()
 def references(
@@ -271,7 +240,7 @@ def references(
         rows = np.flatnonzero(track.found & (track.shot == s))
         for r, k in enumerate(rows[choose_references(track.points[rows], count)]):
             frame = next(read_frames(video, int(k), 1))
-            crops[s, r] = warp_crop(frame[None], track.affines[[k]], self.size)[0]
+            crops[s, r] = warp_crop(frame[None], track.affines(self.size)[[k]], self.size)[0]
     with fast_autocast(self.device):
         parts = to_float(crops).flatten(0, 1).split(32)
         latents = torch.cat([self.faces.to_latents(x.to(self.device)) for x in parts])
@@ -405,6 +374,7 @@ def stream(
     info, done = probe(video), 0
     references = self.references(info, track)
     noise = self.noise(seed)
+    affines = track.affines(self.size)
     for index, frames in stream_chunks(info, len(track.points), n_out, chunk_size(info)):
         ok = track.found[index]
         rows = index[ok]
@@ -417,12 +387,12 @@ def stream(
             windows = audio_windows(features, len(index), float(info.fps), start=done)[
                 torch.from_numpy(ok)
             ]
-            crops = to_float(warp_crop(frames[ok], track.affines[rows], self.size))
+            crops = to_float(warp_crop(frames[ok], affines[rows], self.size))
             new = self.draw(
                 crops, references[track.shot[rows]], windows, noise, order, rife, **kwargs
             )
             frames = frames.copy()
-            frames[ok] = self.paste(frames[ok], new, track.points[rows], track.affines[rows])
+            frames[ok] = self.paste(frames[ok], new, track.points[rows], affines[rows])
         done += len(index)
         yield frames, int((~ok).sum())
 
@@ -456,7 +426,7 @@ def dub(
         callback or (lambda stage, done, total: None),
     )
     rife = load_rife(self.device) if half or fps_factor != 1 else None
-    track = self.track(video, min(info.n_frames, n_out), chunk_size(info))
+    track = self.track(info, min(info.n_frames, n_out))
     clock("landmarks")
     tell("landmarks", len(track.points), len(track.points))
     features = self.encoder(samples)
