@@ -34,8 +34,9 @@ from dithead_lite.faces import (
     to_crop,
     warp_crop,
 )
+from .interpolation import fill_in, interpolate_clip, key_frames
 from .landmarks import Landmarker
-from .rife import fill_in, interpolate_clip, key_frames, load_rife
+from .rife import load_rife
 from .slim import load_slim
 from .track import Track, choose_references, track_clip
 from .video import VideoInfo, probe, read_frames
