@@ -31,7 +31,7 @@ from .audio import load_audio, log_mel
 from .core import DitHeadError, atomic_path
 from .faces import mouth_opening
 from .parallel import in_processes
-from .video import VideoWriter
+from .writer import VideoWriter
 
 # %% ../nbs/08_speakers.ipynb #cell009
 VISEMES = {  # name: (IPA symbols, strength in the blend, blendshape weights)
