@@ -19,10 +19,12 @@ import torch
 from .audio import AudioEncoder, audio_windows, load_audio
 from .clips import twin_of
 from .core import DitHeadError, atomic_path
-from .data import find_landmarks
-from .faces import Landmarker, align, to_crop, warp_crop
+from .faces import align, to_crop, warp_crop
+from .landmarks import Landmarker
 from .prepare import mouth_shape
-from .video import VideoWriter, chunked, probe, read_frames
+from .track import track_clip
+from .video import chunked, probe, read_frames
+from .writer import VideoWriter
 
 # %% ../nbs/lab/pack.ipynb #pack011
 AUDIO_STEP = 0.25  # of a standard deviation: how coarsely sound features are rounded
@@ -95,7 +97,7 @@ def pack_clip(
 def _points(video, landmarker):
     "Landmarks of a clip; a twin shares those of its first clip, so that both are cut alike."
     first = video.with_stem(video.stem[:-5]) if video.stem.endswith("_twin") else video
-    return find_landmarks(first if first.exists() else video, landmarker)
+    return track_clip(first if first.exists() else video, landmarker).points
 
 # %% ../nbs/lab/pack.ipynb #pack018
 def write_index(clips: Sequence[PackedClip], out: str | Path) -> None:

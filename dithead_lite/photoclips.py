@@ -20,7 +20,7 @@ from .paint import drawn_teeth, smile_teeth
 from .parallel import in_processes
 from .photos import Fit, fit_photo
 from .speakers import SHAPES
-from .video import VideoWriter
+from .writer import VideoWriter
 
 # %% ../nbs/lab/photoclips.ipynb #54ab17b2
 def find_people(

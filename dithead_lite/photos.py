@@ -16,7 +16,8 @@ import numpy as np
 from . import speakers
 from .assets import cache_dir
 from .core import DitHeadError, atomic_path
-from .faces import _MESH_TO_68, STEADY, Landmarker, _detect, _mesh, _roi, similarity
+from .faces import STEADY, similarity
+from .landmarks import MESH_TO_68, Landmarker
 
 # %% ../nbs/lab/photos.ipynb #acde417e
 PIXELS = 320  # of the texture, per unit of the head
@@ -63,18 +64,12 @@ def _marks(path: Path, image: np.ndarray) -> np.ndarray:  # (468,2) pixels
     "The mesh of the only face of a photograph. Raises `DitHeadError`."
     if not _nets:
         _nets.append(Landmarker("mesh"))
-    net, found = _nets[0], []
-    for d in _detect(net.finder, image, many=True):
-        p, *_ = _mesh(net.mesh, image, _roi(d[:4].reshape(2, 2), d[4:8].reshape(2, 2)))
-        p, score, turn = _mesh(net.mesh, image, _roi(p, p[[33, 263]]))
-        new = all(np.linalg.norm((p - q).mean(0)) > np.ptp(p[:, 0]) / 2 for q, _ in found)
-        if score >= 0.5 and new:
-            found.append((p, turn))
+    found = _nets[0].faces(image)
     if len(found) != 1:
         number = len(found) or "no"
         raise DitHeadError(f"{path}: {number} faces found; expected one. Use a portrait.")
-    p, turn = found[0]
-    _check(path, np.linalg.norm(p[33] - p[263]), turn)
+    p = found[0].points
+    _check(path, np.linalg.norm(p[33] - p[263]), found[0].turn)
     return p
 
 
@@ -90,7 +85,7 @@ def place(
 ) -> np.ndarray:  # (2,3) affine: pixels → the head's units
     "The similarity that brings the steady points of a photograph nearest to the base head's."
     head = speakers._mesh()["V"][_landmarks()][list(STEADY), :2]
-    A = similarity(marks[_MESH_TO_68][list(STEADY)], head * [1, -1])
+    A = similarity(marks[MESH_TO_68][list(STEADY)], head * [1, -1])
     A[1] *= -1  # y up
     return A
 
@@ -185,7 +180,7 @@ def _pairs(world: np.ndarray, seam: np.ndarray) -> tuple:  # (n,2), (n,2)
     x = np.linspace(-0.246, 0.246, 15) * 0.88
     line = np.c_[x, np.interp(x, *speakers._SEAM.T)]
     here = [head[:48], up, low[1:-1], line]
-    there = [world[_MESH_TO_68][:48], world[_UPPER], world[_LOWER][1:-1], seam]
+    there = [world[MESH_TO_68][:48], world[_UPPER], world[_LOWER][1:-1], seam]
     return np.concatenate(here), np.concatenate(there)
 
 
@@ -222,7 +217,7 @@ class Fit:
     @property
     def residual(self) -> float:
         "Mean distance of the head's 60 outer landmarks from the photograph's, in mm."
-        away = self.V[_landmarks()][:60, :2] - self.marks[_MESH_TO_68][:60]
+        away = self.V[_landmarks()][:60, :2] - self.marks[MESH_TO_68][:60]
         return 100 * float(np.linalg.norm(away, axis=1).mean())
 
     @property
@@ -237,7 +232,7 @@ def _solve(marks: np.ndarray, A: np.ndarray, texture: np.ndarray) -> dict:
     seam = _seam(texture, world)
     base = speakers._mesh()["V"]
     xy = _warp(*_pairs(world, seam), base[:, :2].astype(float))
-    b, w = base[_landmarks()], world[_MESH_TO_68]
+    b, w = base[_landmarks()], world[MESH_TO_68]
     wide = (w[54, 0] - w[48, 0]) / (b[54, 0] - b[48, 0])  # the mouth
     long = (w[33, 1] - w[8, 1]) / (b[33, 1] - b[8, 1])  # from the nose to the chin
     stretch = np.clip([wide, long], 0.85, [1.15, 1.2])

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from .clips import find_clips, twin_of
 
 from .audio import RATE, AudioEncoder, load_audio
+from .clips import find_clips, twin_of
 from .core import DitHeadError, read_json
-from .data import find_landmarks
-from .faces import Landmarker, align, to_crop, warp_crop
+from .faces import align, to_crop, warp_crop
+from .landmarks import Landmarker
 from .parallel import Stopped, in_processes
+from .track import track_clip
 from .video import VideoInfo, audio_offset, chunked, probe, read_frames
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def prepare_clip(
     landmarker = landmarker or Landmarker(config.landmarks)
     encoder = encoder or AudioEncoder(config.audio)
     with whole_folder(out) as folder:
-        points = find_landmarks(info, landmarker)  # (N,68,2) pixels of the frame
+        points = track_clip(info, landmarker).points  # (N,68,2) pixels of the frame
         found = ~np.isnan(points[:, 0, 0])  # (N,) is there a face?
         affines = align(points, config.size)  # (N,2,3) frame to crop
         exact = to_crop(exact_landmarks(video, points), affines)  # (N,68,2) pixels of the crop
