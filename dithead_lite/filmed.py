@@ -7,21 +7,21 @@ __all__ = ['judge', 'report_on', 'filmed_main']
 
 # %% ../nbs/lab/filmed.ipynb #film005
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .audio import RATE
-from .clips import find_clips
+from .clipfiles import find_clips
 from .commandline import run_cli
 from .core import DitHeadError, atomic_path
-from .data import find_landmarks
 from .dub import Dubber
-from .faces import Landmarker
-from .mouths import correlation, following, lip_leak, loudness, movement, pauses
+from .landmarks import Landmarker
+from .metrics import correlation
+from .mouths import following, lip_leak, loudness, movement, pauses
+from .report import json_text
 from dithead_lite.takes import (
     Clip,
     compare_dub,
@@ -30,55 +30,68 @@ from dithead_lite.takes import (
     remembering,
     still_opening,
 )
+from .track import track_clip
 
 # %% ../nbs/lab/filmed.ipynb #film009
 def _heard(curve: np.ndarray, truth: np.ndarray, loud: np.ndarray, fps: float) -> dict:
     "How a mouth fits the loudness of a sound, and how it moves in the pauses of it."
     quiet = pauses(loud, fps)
-    mine, right = movement(curve, quiet, fps), movement(truth, quiet, fps)
-    return dict(loudness=correlation(curve, loud), movement=mine, pauses=mine / (right or np.nan))
+    moved = movement(curve, quiet, fps)
+    right = movement(truth, quiet, fps)
+    return dict(loudness=correlation(curve, loud), movement=moved, pauses=moved / (right or np.nan))
+
+
+def _file(stem: Path, ending: str) -> Path:
+    "STEM and an ending; the name of a clip may have dots in it."
+    return stem.with_name(stem.name + ending)
 
 
 def _own(dubber, clip: Clip, other: Clip, lips: Landmarker, stem: Path) -> dict:
     "A clip dubbed with its own sound."
-    out = stem.with_name(stem.name + "_own.mp4")
+    out = _file(stem, "_own.mp4")
     done = dub_clip(dubber, clip, clip.samples, out)
     curve = dubbed_opening(out, lips, len(clip.curve))
     loud = loudness(clip.samples, len(clip.curve), clip.fps)
 
-    def figures(c):
-        return following(c, clip.curve) | _heard(c, clip.curve, loud, clip.fps)
+    def figures(mouth):
+        return following(mouth, clip.curve) | _heard(mouth, clip.curve, loud, clip.fps)
 
-    dub = figures(curve) | compare_dub(clip, out, curve, stem.with_name(stem.name + ".png"))
+    dub = figures(curve) | compare_dub(clip, out, curve, _file(stem, ".png"))
     same = dict(texture=1.0, dE=0.0, psnr=np.inf, mean_picture=dub["mean_picture"], gain=np.inf)
     truth = figures(clip.curve) | same
     return dict(dub=dub | dict(done=done), truth=truth, nothing=truth | dict(done=0.0))
 
 # %% ../nbs/lab/filmed.ipynb #film010
+def _at_frames_of(clip: Clip, other: Clip, n: int) -> np.ndarray:  # (n,)
+    "The opening of another clip at the times of this clip's first frames."
+    at = np.arange(n) / clip.fps * other.fps  # in frames of the other clip
+    return np.interp(at, np.arange(len(other.curve)), other.curve)
+
+
 def _foreign(dubber, clip: Clip, other: Clip, lips: Landmarker, stem: Path) -> dict:
     "A clip dubbed with the sound of another."
     n = min(len(clip.curve), round(len(other.curve) / other.fps * clip.fps))
     samples = other.samples[: round(n / clip.fps * RATE)]
-    out = stem.with_name(stem.name + "_foreign.mp4")
+    out = _file(stem, "_foreign.mp4")
     done = dub_clip(dubber, clip, samples, out)
     curve = dubbed_opening(out, lips, n)
-    at = np.arange(n) / clip.fps * other.fps  # the other's curve at this clip's frames
-    right = np.interp(at, np.arange(len(other.curve)), other.curve)
-    mine, loud = clip.curve[:n], loudness(samples, n, clip.fps)
+    right = _at_frames_of(clip, other, n)
+    own = clip.curve[:n]
+    loud = loudness(samples, n, clip.fps)
 
-    def figures(c):
-        f = following(c, right, mine) | _heard(c, right, loud, clip.fps)
-        return dict(cross=f.pop("r")) | f | dict(range=following(c, mine)["range"])
+    def figures(mouth):
+        f = following(mouth, right, own) | _heard(mouth, right, loud, clip.fps)
+        return dict(cross=f.pop("r")) | f | dict(range=following(mouth, own)["range"])
 
-    dub = figures(curve) | compare_dub(clip, out, curve, None) | dict(done=done)
-    dub = {k: v for k, v in dub.items() if k not in ("psnr", "mean_picture", "gain")}
+    pixels = compare_dub(clip, out, curve)
+    dub = figures(curve) | {k: pixels[k] for k in ("texture", "dE")} | dict(done=done)
     same = dict(texture=1.0, dE=0.0)
-    return dict(dub=dub, truth=figures(right), nothing=figures(mine) | same)
+    return dict(dub=dub, truth=figures(right), nothing=figures(own) | same)
 
 # %% ../nbs/lab/filmed.ipynb #film011
 def _silence(dubber, clip: Clip, other: Clip, lips: Landmarker, stem: Path) -> dict:
     "A talking clip dubbed with digital silence."
-    out = stem.with_name(stem.name + "_silence.mp4")
+    out = _file(stem, "_silence.mp4")
     dub_clip(dubber, clip, np.zeros_like(clip.samples), out)
     silent = dubbed_opening(out, lips, len(clip.curve))
     still = still_opening(clip, out, silent, lips)
@@ -89,21 +102,22 @@ def _silence(dubber, clip: Clip, other: Clip, lips: Landmarker, stem: Path) -> d
 _SOUNDS = dict(own=_own, foreign=_foreign, silence=_silence)
 
 
+def _known_mean(values: Sequence[float]) -> float:
+    "Mean of what is known; NaN where nothing is."
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else float("nan")
+
+
 def _mean(results: Sequence[dict]) -> dict:
     "Means over clips, column by column; pauses by their total movement."
-
-    def mean(values):
-        known = [v for v in values if not np.isnan(v)]
-        return float(np.mean(known)) if known else float("nan")
-
-    out = {}
+    means = {}
     for column in ("dub", "truth", "nothing"):
         rows = [r[column] for r in results]
-        out[column] = {k: mean([r[k] for r in rows]) for k in rows[0]}
-    for figures in out.values():
+        means[column] = {k: _known_mean([r[k] for r in rows]) for k in rows[0]}
+    for figures in means.values():
         if "pauses" in figures:
-            figures["pauses"] = figures["movement"] / (out["truth"]["movement"] or np.nan)
-    return out
+            figures["pauses"] = figures["movement"] / (means["truth"]["movement"] or np.nan)
+    return means
 
 # %% ../nbs/lab/filmed.ipynb #film017
 _FIGURES = {  # name, words, form
@@ -140,6 +154,7 @@ _TITLES = dict(own="its own sound", foreign="the next clip's sound", silence="di
 
 # %% ../nbs/lab/filmed.ipynb #film018
 def _number(value: float | None, form: str) -> str:
+    "A figure in the table: a dash for what is unknown, ∞ for what has no bound."
     if value is None or np.isnan(value):
         return "–"
     return "∞" if np.isinf(value) else format(value, form)
@@ -157,53 +172,52 @@ def _line(row: dict) -> str:
 def _table(report: dict) -> str:
     "The means of a report of `judge`: the dub, the truth, and the clip left as it is."
     lines = [f"means of {len(report['clips'])} clips, dubbed with"]
+    heads = "".join(f"{head:>14}" for head in ("dub", "ground truth", "do nothing"))
     for sound, columns in report["mean"].items():
-        heads = ("dub", "ground truth", "do nothing")
-        lines += ["", f"{_TITLES[sound]:<44}" + "".join(f"{h:>14}" for h in heads)]
+        lines += ["", f"{_TITLES[sound]:<44}{heads}"]
         for key, words, form in _FIGURES[sound]:
             values = [_number(columns[c].get(key), form) for c in ("dub", "truth", "nothing")]
             lines.append(f"  {words:<42}" + "".join(f"{v:>14}" for v in values))
     return "\n".join(lines)
 
-
-def _plain(x):
-    "For JSON, which knows neither NaN nor infinity."
-    if isinstance(x, dict):
-        return {k: _plain(v) for k, v in x.items()}
-    if isinstance(x, list):
-        return [_plain(v) for v in x]
-    return None if isinstance(x, float) and not np.isfinite(x) else x
-
 # %% ../nbs/lab/filmed.ipynb #film020
+def _read(clips: Sequence[str | Path], find: Callable, seconds: float | None, log: Callable):
+    "The clips that can be judged, and why others can't; each of those is told."
+    found, skipped = [], []
+    for name, path in find_clips([Path(c) for c in clips]).items():
+        try:
+            found.append(Clip.read(path, find, name, seconds))
+        except DitHeadError as e:
+            skipped.append(str(e))
+            log(f"skipped: {e}")
+    if not found:
+        raise DitHeadError("no clip is left to judge. Name some with 1 s of speech or more.")
+    return found, skipped
+
+
 def judge(
     clips: Sequence[str | Path],  # filmed clips with speech, or folders of them
     out: str | Path,  # folder for the dubs (MP4) and the contact sheets (PNG); made if missing
     dubber=None,  # has `dub` and `track`, as `Dubber`; None: the shipped weights
     seconds: float | None = None,  # use the first seconds of each clip only
     sounds: Sequence[str] = ("own", "foreign", "silence"),  # what each clip is dubbed with
-    log=print,  # is told what is skipped, and the figures of each clip
+    log: Callable[[str], None] = print,  # is told what is skipped, and the figures of each clip
 ) -> dict:  # clips, mean, skipped; figures as means[sound]["dub" | "truth" | "nothing"][name]
     "Dub filmed people and measure it. Raises `DitHeadError` when no clip can be judged."
-    out, skipped, found, rows = Path(out), [], [], []
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     dubber, lips = dubber or Dubber.from_pretrained(), Landmarker("mesh")
+    rows = []
 
-    def find(path, n):  # the dubber's own landmarks serve, if they are the same
+    def find(clip, n):  # the dubber's own landmarks serve, if they are the same
         same = dubber.landmarker.backend == "mesh"
-        return dubber.track(path, n).points if same else find_landmarks(path, lips, n)
+        return (dubber.track(clip, n) if same else track_clip(clip, lips, n)).points
 
     with remembering(dubber):
-        for name, path in find_clips([Path(c) for c in clips]).items():
-            try:
-                found.append(Clip.read(path, find, name, seconds))
-            except DitHeadError as e:
-                skipped.append(str(e))
-                log(f"skipped: {e}")
-        if not found:
-            raise DitHeadError("no clip is left to judge. Name some with 1 s of speech or more.")
+        found, skipped = _read(clips, find, seconds, log)
         if len(found) < 2:  # nobody to lend a sound
             sounds = [s for s in sounds if s != "foreign"]
-        for clip, other in zip(found, found[1:] + found[:1], strict=False):
+        for clip, other in zip(found, found[1:] + found[:1], strict=True):
             row = dict(clip=clip.name, frames=len(clip.curve), fps=clip.fps)
             for sound in sounds:
                 row[sound] = _SOUNDS[sound](dubber, clip, other, lips, out / clip.name)
@@ -225,9 +239,9 @@ def report_on(
     "Judge weights on filmed clips, print the table and write the figures. Raises `DitHeadError`."
     report = judge(clips, out, Dubber.from_pretrained(weights, device), seconds, sounds)
     path = Path(json_path or Path(out) / "filmed.json")
-    saved = _plain(dict(weights=weights, seconds=seconds) | report)
     with atomic_path(path) as tmp:
-        tmp.write_text(json.dumps(saved, ensure_ascii=False, indent=1), encoding="utf-8")
+        text = json_text(dict(weights=weights, seconds=seconds) | report)
+        tmp.write_text(text, encoding="utf-8")
     print(_table(report), "", f"figures: {path}", f"dubs and sheets: {out}", sep="\n")
     return report
 

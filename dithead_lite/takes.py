@@ -18,31 +18,25 @@ import numpy as np
 
 from .audio import RATE
 from .core import DitHeadError, atomic_path
-from .data import find_landmarks
-from dithead_lite.faces import (
-    Landmarker,
-    align,
-    face_masks,
-    fixed_mask,
-    paste_back,
-    steady,
-    to_crop,
-    warp_crop,
-)
-from .metrics import sound_of
+from .faces import align, face_masks, fixed_mask, paste_back, to_crop, warp_crop
+from .landmarks import Landmarker
 from .mouths import compare_boxes, opening
 from .plots import contact_sheet
-from .video import VideoInfo, chunked, probe, read_frames
+from .prepare import sound_from_first_frame
+from .track import track_clip, track_frames
+from .video import VideoInfo, chunk_size, chunked, probe, read_frames
 
 _SIZE = 256  # pixels, side of the crop on which pictures are compared
 _ROWS, _COLUMNS = slice(122, 235), slice(64, 192)  # the mouth box of that crop
 
-
-def _chunk(info: VideoInfo) -> int:
-    "Frames that are held in memory at once: at most 32 MB of them, or four."
-    return max(4, min(32, 2**25 // (info.width * info.height * 3)))
-
 # %% ../nbs/lab/takes.ipynb #take009
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    "No progress bars: there would be several for every clip."
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
 @dataclass
 class Clip:
     "A filmed clip, its sound from the first frame on, and what was found in it."
@@ -54,42 +48,43 @@ class Clip:
     curve: np.ndarray  # (N,) opening
 
     @property
-    def fps(self) -> float:
+    def fps(self) -> float:  # frames/s
+        "The clip's frame rate."
         return float(self.info.fps)
 
     @classmethod
     def read(
         cls,
         path: str | Path,  # a clip with speech
-        find: Callable,  # (path, frames) -> landmarks (N,68,2)
+        find: Callable[[VideoInfo, int], np.ndarray],  # (clip, frames) -> landmarks (N,68,2)
         name: str = "",  # default: that of the file
         seconds: float | None = None,  # use only the first ones
     ) -> "Clip":
         "Find the face of a clip. Raises `DitHeadError` where the clip can't be judged."
-        path = Path(path)
         info = probe(path)
         if not info.has_audio:
             raise DitHeadError(f"{path}: no sound track; expected a filmed clip with speech.")
-        samples = sound_of(info)
+        samples = sound_from_first_frame(info)
         fps = float(info.fps)
-        n = min(info.n_frames, round(len(samples) / RATE * fps), round((seconds or 1e9) * fps))
+        n = min(info.n_frames, round(len(samples) / RATE * fps))
+        if seconds:
+            n = min(n, round(seconds * fps))
         if n < max(11, fps):
             raise DitHeadError(f"{path}: {n / fps:.2f} s of film with sound; expected 1 s or more.")
         samples = samples[: round(n / fps * RATE)]
         if np.abs(samples).max() < 1e-3:
             raise DitHeadError(f"{path}: its sound is silent; expected speech.")
         with _quiet():
-            points = find(path, n)
-        return cls(name or path.stem, info, samples, points, opening(points))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    "No progress bars: there would be several for every clip."
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-        yield
+            points = find(info, n)
+        return cls(name or Path(path).stem, info, samples, points, opening(points))
 
 # %% ../nbs/lab/takes.ipynb #take014
+def _cut(track, count: int | None):
+    "The first frames of a track: every array of it is cut."
+    arrays = {f.name: getattr(track, f.name) for f in fields(track)}
+    return replace(track, **{k: v[:count] for k, v in arrays.items() if isinstance(v, np.ndarray)})
+
+
 @contextlib.contextmanager
 def remembering(
     dubber,  # a `Dubber`, or anything with its `track`
@@ -98,11 +93,11 @@ def remembering(
     find, known = dubber.track, {}
 
     def track(video, count=None, *args, **kwargs):
-        t = known.get(video)
-        if t is None or count is None or count > len(t.points):
-            t = known[video] = find(video, count, *args, **kwargs)
-        arrays = {f.name: getattr(t, f.name) for f in fields(t)}
-        return replace(t, **{k: v[:count] for k, v in arrays.items() if isinstance(v, np.ndarray)})
+        name = str(getattr(video, "path", video))
+        found = known.get(name)
+        if found is None or count is None or count > len(found.points):
+            found = known[name] = find(video, count, *args, **kwargs)
+        return _cut(found, count)
 
     dubber.track = track
     try:
@@ -138,27 +133,32 @@ def dubbed_opening(
     "The opening of a dubbed mouth; NaN where, or if, no face is found any more."
     curve = np.full(n, np.nan)
     with contextlib.suppress(DitHeadError):
-        found = opening(find_landmarks(dub, lips, n))
+        found = opening(track_clip(dub, lips, n).points)
         curve[: len(found)] = found
     return curve
 
 
 def _crops(clip: Clip, dub: Path, usable: np.ndarray) -> Iterator[tuple]:
     "Frame numbers (n,) and crops (n,3,256,256) u8 of source and dub, a chunk at a time."
-    affines = align(clip.points, _SIZE)
-    frames = zip(
-        range(len(usable)),
-        read_frames(clip.info, count=len(usable)),
-        read_frames(dub),
-        strict=False,
-    )
-    for part in chunked(frames, _chunk(clip.info)):
-        k, x, y = (np.array(v) for v in zip(*part, strict=False))
-        ok = usable[k]
-        if ok.any():
-            yield k[ok], *(warp_crop(f[ok], affines[k[ok]], _SIZE) for f in (x, y))
+    n, affines = len(usable), align(clip.points, _SIZE)
+    frames = zip(range(n), read_frames(clip.info, count=n), read_frames(dub), strict=False)
+    wanted = (both for both in frames if usable[both[0]])
+    for part in chunked(wanted, chunk_size(clip.info)):
+        k, source, dubbed = (np.array(x) for x in zip(*part, strict=True))
+        yield k, warp_crop(source, affines[k], _SIZE), warp_crop(dubbed, affines[k], _SIZE)
 
 # %% ../nbs/lab/takes.ipynb #take024
+def _boxes(crops: np.ndarray) -> np.ndarray:  # (n,113,128,3)
+    "Mouth boxes of crops (n,3,256,256)."
+    return crops.transpose(0, 2, 3, 1)[:, _ROWS, _COLUMNS]
+
+
+def _widest(curve: np.ndarray, usable: np.ndarray) -> list[int]:
+    "The frame with the widest mouth of each sixth of the usable ones."
+    parts = np.array_split(np.flatnonzero(usable), 6)
+    return [int(p[np.argmax(curve[p])]) for p in parts if len(p)]
+
+
 def compare_dub(
     clip: Clip,
     dub: Path,  # what was made of it
@@ -168,25 +168,36 @@ def compare_dub(
     "Mouth boxes of a dub against its source's; and the widest mouth of each sixth of the clip."
     n = min(len(curve), len(clip.curve))
     usable = np.isfinite(curve[:n]) & np.isfinite(clip.curve[:n])
-    parts = np.array_split(np.flatnonzero(usable), 6)
-    show = [p[np.argmax(clip.curve[p])] for p in parts if len(p)]
+    show = _widest(clip.curve, usable) if sheet else []
     kept = {}
 
     def boxes():
-        for k, *crops in _crops(clip, dub, usable):
-            kept.update(
-                {i: (x, y) for i, x, y in zip(k, *crops, strict=False) if sheet and i in show}
-            )
-            yield tuple(c.transpose(0, 2, 3, 1)[:, _ROWS, _COLUMNS] for c in crops)
+        for k, source, dubbed in _crops(clip, dub, usable):
+            for row in np.flatnonzero(np.isin(k, show)):
+                kept[int(k[row])] = source[row], dubbed[row]
+            yield _boxes(source), _boxes(dubbed)
 
     result = compare_boxes(boxes())
     if kept:
-        image = contact_sheet([kept[k][row] for row in (0, 1) for k in show], cols=len(show))
+        above, below = ([kept[k][row] for k in show] for row in (0, 1))
+        image = contact_sheet(above + below, cols=len(show))
         with atomic_path(sheet) as tmp:
             tmp.write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
     return result
 
 # %% ../nbs/lab/takes.ipynb #take029
+def _held(clip: Clip, crop: np.ndarray) -> Iterator[np.ndarray]:
+    "Frames of a clip with one mouth (1,3,256,256) pasted into all of them."
+    affines, done = align(clip.points, _SIZE), 0
+    frames = read_frames(clip.info, count=len(clip.points))
+    for part in chunked(frames, chunk_size(clip.info)):
+        rows = slice(done, done + len(part))
+        done = rows.stop
+        lower, skin = face_masks(to_crop(clip.points[rows], affines[rows]), _SIZE)
+        mask, crops = lower & fixed_mask(_SIZE), crop.repeat(len(part), 0)
+        yield from paste_back(np.stack(part), crops, affines[rows], mask, feather=0.08, skin=skin)
+
+
 def still_opening(
     clip: Clip,
     dub: Path,  # what was made of it
@@ -197,15 +208,7 @@ def still_opening(
     order = np.argsort(curve)[: np.isfinite(curve).sum()]
     if not len(order):
         return np.full(len(curve), np.nan)
-    affines, k = align(clip.points, _SIZE), int(order[len(order) // 2])
-    crop = warp_crop(np.stack(list(read_frames(dub, k, 1))), affines[[k]], _SIZE)
-    found, done = [], 0
-    lips.reset()
-    for frames in chunked(read_frames(clip.info, count=len(clip.points)), _chunk(clip.info)):
-        rows = slice(done, done + len(frames))
-        A, done = affines[rows], rows.stop
-        lower, skin = face_masks(to_crop(clip.points[rows], A), _SIZE)
-        mask, crops = lower & fixed_mask(_SIZE), crop.repeat(len(A), 0)
-        pasted = paste_back(np.stack(frames), crops, A, mask, feather=0.08, skin=skin)
-        found.append(lips(pasted))
-    return opening(steady(np.concatenate(found), lips.cuts))
+    k = int(order[len(order) // 2])
+    frame = np.stack(list(read_frames(dub, k, 1)))
+    crop = warp_crop(frame, align(clip.points[[k]], _SIZE), _SIZE)
+    return opening(track_frames(_held(clip, crop), lips).points)
