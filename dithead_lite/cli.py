@@ -177,9 +177,9 @@ def _bench(p):
 COMMANDS = {  # name: (module with the job, its arguments)
     "dub": ("dub", _dub),
     "prepare": ("prepare", _prepare),
-    "train": ("train", _train),
+    "train": ("recipe", _train),
     "speakers": ("speakers", _speakers),
-    "eval": ("metrics", _eval),
+    "eval": ("evaluate", _eval),
     "bench": ("probes", _bench),
 }
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .audio import audio_windows
-from .clips import KINDS
+from .clipfiles import KINDS
 from .core import DitHeadError, atomic_path, fast_autocast, read_json
 from .faces import fixed_mask
 

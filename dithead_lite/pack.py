@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .audio import AudioEncoder, audio_windows, load_audio
-from .clips import twin_of
+from .audio import audio_windows, load_audio
+from .clipfiles import twin_of
 from .core import DitHeadError, atomic_path
+from .encoders import AudioEncoder
 from .faces import align, to_crop, warp_crop
 from .landmarks import Landmarker
 from .prepare import mouth_shape

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .audio import RATE, AudioEncoder, load_audio
-from .clips import find_clips, twin_of
+from .audio import RATE, load_audio
+from .clipfiles import find_clips, twin_of
 from .core import DitHeadError, read_json
+from .encoders import AudioEncoder
 from .faces import align, to_crop, warp_crop
 from .landmarks import Landmarker
 from .parallel import Stopped, in_processes

@@ -19,24 +19,19 @@ import numpy as np
 import torch
 
 from .audio import audio_windows, load_audio
-from .clips import twin_of
+from .clipfiles import twin_of
 from .core import DitHeadError, atomic_path, need, read_json
-from .data import find_landmarks, to_float
-from .dub import PACKAGE, Dubber, choose_references
-from dithead_lite.faces import (
-    Landmarker,
-    align,
-    fixed_mask,
-    mouth_opening,
-    steady,
-    to_crop,
-    warp_crop,
-)
+from .data import to_float
+from .dub import Dubber
+from .faces import align, fixed_mask, mouth_opening, to_crop, warp_crop
 from .filmed import report_on
+from .landmarks import Landmarker
 from .metrics import lagged_correlation, mouth_box, psnr
 from .parallel import in_processes
 from .perceptual import identity_distance
+from .shipped import PACKAGE
 from .speakers import Person, Stage, make_clip
+from .track import choose_references, track_clip, track_frames
 from .video import read_frames
 
 SMALL = PACKAGE / "weights" / "small"  # weights that know rendered heads; crops of 128 pixels
@@ -87,7 +82,7 @@ def measure(
     "The figures of one dub."
     frames = [np.stack(list(read_frames(p))) for p in (truth, source, out)]
     n = min(map(len, frames))
-    right, got = (find_landmarks(p, lips)[:n] for p in (truth, out))
+    right, got = (track_clip(p, lips).points[:n] for p in (truth, out))
     return figures(*(f[:n] for f in frames), right, got, _exact(truth)[:n], _exact(source)[:n], 5)
 
 
@@ -233,8 +228,7 @@ class Stranger:
 
 
 def _landmarks(frames: np.ndarray, lips: Landmarker) -> np.ndarray:  # (n,68,2)
-    lips.reset()
-    return steady(lips(frames), lips.cuts)
+    return track_frames(frames, lips).points
 
 
 @torch.no_grad()
