@@ -27,13 +27,13 @@ def opening(
 
 # %% ../nbs/lab/mouths.ipynb #mouth019a
 def partial_correlation(
-    x: float,  # r of dub and filmed mouth
-    y: float,  # r of dub and source
-    z: float,  # r of filmed mouth and source
+    ab: float,  # r of two curves a and b
+    ac: float,  # r of a and a third curve c
+    bc: float,  # r of b and c
 ) -> float:
-    "What of `x` is left when the source is taken into account; 0 where it explains everything."
-    left = (1 - y * y) * (1 - z * z)
-    return (x - y * z) / left**0.5 if left > 1e-6 else 0.0
+    "What is left of the correlation of a and b when c is known; 0 where c explains either."
+    left = (1 - ac * ac) * (1 - bc * bc)
+    return (ab - ac * bc) / left**0.5 if left > 1e-6 else 0.0
 
 # %% ../nbs/lab/mouths.ipynb #mouth019
 def _spread(curve: np.ndarray) -> float:

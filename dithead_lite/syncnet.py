@@ -9,7 +9,6 @@ __all__ = ['mouth_crops', 'Face', 'follow', 'mouth_windows', 'SyncNet', 'SyncSco
 import json
 import math
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from .audio import RATE, audio_windows, log_mel
 from .core import DitHeadError
 from .faces import align, warp_crop
 from .landmarks import Landmarker
+from .shipped import PACKAGE
 from .track import track_clip
 from .video import VideoInfo, probe, read_frames
 
@@ -171,7 +171,7 @@ class SyncNet(nn.Module):
         folder: str | Path | None = None,  # of `train_syncnet`; None: the shipped weights
     ) -> "SyncNet":
         "A trained network, ready for use. Raises `DitHeadError` where no weights are that fit."
-        folder = Path(folder or Path(find_spec("dithead_lite").origin).parent / "weights/syncnet")
+        folder = Path(folder or PACKAGE / "weights" / "syncnet")
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             net = cls(**config["model"])
