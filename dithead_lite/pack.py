@@ -20,11 +20,11 @@ from .audio import audio_windows, load_audio
 from .clipfiles import twin_of
 from .core import DitHeadError, atomic_path
 from .encoders import AudioEncoder
-from .faces import align, to_crop, warp_crop
+from .faces import align, to_crop
 from .landmarks import Landmarker
 from .prepare import mouth_shape
-from .track import track_clip
-from .video import chunked, probe, read_frames
+from .track import read_crops, track_clip
+from .video import probe
 from .writer import VideoWriter
 
 # %% ../nbs/lab/pack.ipynb #pack011
@@ -68,14 +68,11 @@ def pack_clip(
     name = f"{person}_{video.stem}"
     rows = np.flatnonzero(np.isfinite(points[:, 0, 0]))[::every]
     affines = align(points, size)
+    kept = np.full_like(affines, np.nan)
+    kept[rows] = affines[rows]
     with VideoWriter(out / f"{name}.mp4", size, size, info.fps / every, crf=crf) as writer:
-        wanted = set(rows.tolist())
-        for part in chunked(enumerate(read_frames(info, count=len(points))), 64):
-            keep = [k for k, _ in part if k in wanted]
-            if keep:
-                frames = np.stack([f for k, f in part if k in wanted])
-                crops = np.asarray(warp_crop(frames, affines[keep], size))
-                writer.write(crops.transpose(0, 2, 3, 1))
+        for _, crops in read_crops(info, kept, size):
+            writer.write(crops.transpose(0, 2, 3, 1))
     truth = video.with_suffix(".json")
     exact = points
     if truth.exists():

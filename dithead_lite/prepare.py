@@ -25,11 +25,11 @@ from .audio import RATE, load_audio
 from .clipfiles import find_clips, twin_of
 from .core import DitHeadError, read_json
 from .encoders import AudioEncoder
-from .faces import align, to_crop, warp_crop
+from .faces import align, to_crop
 from .landmarks import Landmarker
 from .parallel import Stopped, in_processes
-from .track import track_clip
-from .video import VideoInfo, audio_offset, chunked, probe, read_frames
+from .track import read_crops, track_clip
+from .video import VideoInfo, audio_offset, probe
 
 if TYPE_CHECKING:
     import argparse
@@ -163,11 +163,8 @@ def from_moment(samples: np.ndarray, start: float) -> np.ndarray:
 def write_crops(info: VideoInfo, path: Path, affines: np.ndarray, size: int) -> None:
     "Aligned crops of a clip as one `(N,3,S,S)` u8 array on disk; frames without a face are black."
     crops = np.lib.format.open_memmap(path, "w+", np.uint8, (len(affines), 3, size, size))
-    start = 0
-    for frames in chunked(read_frames(info, count=len(affines)), 64):
-        rows = slice(start, start + len(frames))
-        crops[rows] = warp_crop(np.stack(frames), affines[rows], size)
-        start = rows.stop
+    for rows, part in read_crops(info, affines, size):
+        crops[rows] = part
     crops.flush()
 
 
