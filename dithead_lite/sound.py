@@ -14,14 +14,17 @@ import torch
 import torch.nn.functional as F
 
 from .audio import vary_sound
-from .core import atomic_path, seed_everything
+from .body import front_landmarks
+from .core import seed_everything
 from .data import clip_windows, draw_each
 from .dit import DiTHead
 from .faces import align, to_crop
 from .fit import TrainConfig, fit
 from .prepare import mouth_shape
 from .runs import SIZES, check_audio, check_clips, write_settings
-from .speakers import LANGUAGES, SpeechBank, front_landmarks, speech_bank
+from .saving import save_tensors
+from .sentences import LANGUAGES
+from .speech import SpeechBank, speech_bank
 from .warmstart import warm_start
 
 # %% ../nbs/lab/sound.ipynb #hear-again
@@ -136,7 +139,7 @@ def train_sound(
         check_audio(from_weights, audio)
         warm_start(model.audio, Path(from_weights) / "dit" / "model.safetensors", part="audio.")
     ema = fit(Listener(model), data, sound_loss, out, config, resume, None, strangers, device)
-    _save_projector(ema.audio, out)
+    save_tensors(ema.audio.state_dict(), out / "model.safetensors")
     write_settings(out, audio=audio)
 
 
@@ -148,12 +151,3 @@ def sound_loss(
     "Smooth L1 between the mouth that is told from varied sound and the true one."
     audio = hear_again(batch["audio"], batch["seeds"])
     return F.smooth_l1_loss(net.mouth(audio), batch["mouth"]), {}
-
-
-def _save_projector(projector, out):
-    from safetensors.torch import save_file
-
-    state = {k: v.half().cpu().contiguous() for k, v in projector.state_dict().items()}
-    with atomic_path(out / "model.safetensors") as tmp:
-        save_file(state, tmp)
-        tmp.chmod(0o644)  # safetensors makes it private
