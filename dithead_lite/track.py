@@ -219,7 +219,7 @@ def track_clip(
     progress: Callable | None = None,  # wraps the iterator of frames (tqdm, for instance)
 ) -> Track:
     "Follow the face of a clip; one decode. Raises `DitHeadError` when no frame has a usable one."
-    info = video if isinstance(video, VideoInfo) else probe(video)
+    info = probe(video)
     frames = read_frames(info, count=count)
     track = track_frames(progress(frames) if progress else frames, landmarker)
     if not track.found.any():
