@@ -16,15 +16,18 @@ from .core import DitHeadError
 from dithead_lite.diffusion import (
     NoiseSchedule,
     _call,
+    _pairs,
     _randint,
     _randn,
     _same_shape,
+    _spread,
+    _weighted_mean,
     denoise,
     time_grid,
 )
 
 # %% ../nbs/06_ddim.ipynb #cell010
-def _grid(schedule, steps, grid):
+def _grid(schedule: NoiseSchedule, steps: int, grid: str) -> list[int]:
     if grid == "linear":
         return time_grid(schedule, steps)
     if grid == "log_snr":
@@ -37,22 +40,25 @@ def ddim_sample(
     model: Callable,  # network (x, t) -> output
     schedule: NoiseSchedule,
     noise: Tensor,  # the start x_T ~ N(0, I), `(B, ...)`
-    steps: int = 50,  # network calls
-    eta: float = 0.0,  # share of DDPM's noise put back at each step: 0 none (an ODE), 1 as DDPM
-    prediction: str = "epsilon",  # 'epsilon' or 'v'
-    generator: torch.Generator | None = None,  # source of that noise
+    steps: int = 50,  # network evaluations
+    prediction: str = "epsilon",  # 'epsilon', 'v' or 'x0'
+    generator: torch.Generator | None = None,  # source of the noise that is put back
     callback: Callable | None = None,  # called as (step 1…n, n, x, x0) after each step
+    *,
+    eta: float = 0.0,  # share of DDPM's noise put back at each step: 0 none (an ODE), 1 as DDPM
     grid: str = "linear",  # spacing of the steps: 'linear' or 'log_snr'
 ) -> Tensor:  # x_0, the shape of noise
-    "DDIM (Song et al. 2021, eq. 12 and 16): x_s = √ᾱ_s·x̂_0 + √(1-ᾱ_s-σ²)·ε̂ + σ·z. Raises DitHeadError."
+    "DDIM (Song et al. 2021): x_s = √ᾱ_s·x̂_0 + √(1-ᾱ_s-σ²)·ε̂ + σ·z. Raises DitHeadError."
     if not 0 <= eta <= 1:
         raise DitHeadError(f"eta: {eta}; expected 0 (no noise) to 1 (as much as DDPM).")
-    ts, x = _grid(schedule, steps, grid), noise
-    for k, (t, t_prev) in enumerate(zip(ts, ts[1:] + [-1], strict=False), 1):
+    ts = _grid(schedule, steps, grid)
+    x = noise
+    for k, (t, t_prev) in enumerate(_pairs(ts), 1):
         x0, ε = denoise(model, schedule, x, t, prediction, k, len(ts))
-        ᾱ, ᾱ_prev = schedule.alpha_bar(t, x), schedule.alpha_bar(t_prev, x)
-        σ = eta * ((1 - ᾱ_prev) / (1 - ᾱ) * (1 - ᾱ / ᾱ_prev)).sqrt()
-        x = ᾱ_prev.sqrt() * x0 + (1 - ᾱ_prev - σ**2).clamp(min=0).sqrt() * ε
+        ᾱ = schedule.alpha_bar(t, x)
+        ᾱ_prev = schedule.alpha_bar(t_prev, x)
+        σ = eta * ((1 - ᾱ_prev) / (1 - ᾱ) * (1 - ᾱ / ᾱ_prev)).sqrt()  # eq. 16
+        x = ᾱ_prev.sqrt() * x0 + (1 - ᾱ_prev - σ**2).clamp(min=0).sqrt() * ε  # eq. 12
         if eta > 0:
             x = x + σ * _randn(x, generator)
         if callback:
@@ -65,18 +71,19 @@ def ddim_invert(
     model: Callable,  # network (x, t) -> output
     schedule: NoiseSchedule,
     x0: Tensor,  # clean data `(B, ...)`
-    steps: int = 50,  # network calls
-    prediction: str = "epsilon",  # 'epsilon' or 'v'
+    steps: int = 50,  # network evaluations
+    prediction: str = "epsilon",  # 'epsilon', 'v' or 'x0'
     callback: Callable | None = None,  # called as (step 1…n, n, x, x0) after each step
     grid: str = "linear",  # spacing of the steps: 'linear' or 'log_snr'
 ) -> Tensor:  # the noise x_T that `ddim_sample` with eta 0 turns back into x0
-    "DDIM's ODE walked backwards, from data to noise; exact as the steps get small. Raises DitHeadError."
-    ts, x = _grid(schedule, steps, grid)[::-1], x0
-    for k, (t, t_next) in enumerate(zip([-1] + ts[:-1], ts, strict=False), 1):
+    "DDIM's ODE walked backwards, from data to noise; exact as the steps get small."
+    ts = _grid(schedule, steps, grid)
+    x = x0
+    for k, (t_next, t) in enumerate(reversed(_pairs(ts)), 1):
         x0_, ε = denoise(model, schedule, x, max(t, 0), prediction, k, len(ts))
         if t < 0:
             x0_ = x  # clean data: nothing to remove
-        a, s = schedule.rates(t_next, x)
+        a, s = schedule.rates(t_next, x)  # √ᾱ, √(1-ᾱ)
         x = a * x0_ + s * ε
         if callback:
             callback(k, len(ts), x, x0_)
@@ -85,17 +92,18 @@ def ddim_invert(
 # %% ../nbs/06_ddim.ipynb #cell031
 def log_snr_grid(
     schedule: NoiseSchedule,
-    steps: int,  # number of network calls n
+    steps: int,  # number of network evaluations n, 1…T
 ) -> list[int]:  # n falling steps; the first is T-1
-    "n different steps, evenly spaced in log-SNR as far as whole steps allow (Lu et al. 2022). Raises DitHeadError outside 1…T."
+    "n different steps, as evenly spaced in log-SNR as whole steps allow (Lu et al. 2022)."
     time_grid(schedule, steps)  # checks steps
-    λ, k = schedule.log_snr.double().cpu().numpy(), np.arange(steps)
-    even = np.linspace(λ[-1], λ[0], steps + 2)[
-        steps - 1 :: -1
-    ]  # the jump to clean data takes the place of the last two
-    t = np.abs(λ[:, None] - even).argmin(0)
+    λ = schedule.log_snr.double().cpu().numpy()  # (T,), falling
+    k = np.arange(steps)
+    even = np.linspace(λ[-1], λ[0], steps + 2)
+    even = even[steps - 1 :: -1]  # the jump to clean data takes the place of the last two
+    t = np.abs(λ[:, None] - even).argmin(0)  # the nearest steps, rising
     t = np.maximum.accumulate(t - k) + k  # no step twice ...
-    return np.minimum(t, schedule.steps - steps + k)[::-1].tolist()  # ... and none beyond T-1
+    t = np.minimum(t, schedule.steps - steps + k)  # ... and none beyond T-1
+    return t[::-1].tolist()
 
 # %% ../nbs/06_ddim.ipynb #cell034
 @torch.no_grad()
@@ -103,22 +111,27 @@ def dpm_sample(
     model: Callable,  # network (x, t) -> output
     schedule: NoiseSchedule,
     noise: Tensor,  # the start x_T ~ N(0, I), `(B, ...)`
-    steps: int = 8,  # network calls
-    prediction: str = "epsilon",  # 'epsilon' or 'v'
+    steps: int = 8,  # network evaluations
+    prediction: str = "epsilon",  # 'epsilon', 'v' or 'x0'
     generator: torch.Generator | None = None,  # not used: no noise is put back
     callback: Callable | None = None,  # called as (step 1…n, n, x, x0) after each step
+    *,
     grid: str = "log_snr",  # spacing of the steps: 'log_snr' or 'linear'
 ) -> Tensor:  # x_0, the shape of noise
-    "DPM-Solver++(2M) (Lu et al. 2022): DDIM's step with x̂_0 extrapolated along the log-SNR. Raises DitHeadError."
-    ts, x, last, h_last = _grid(schedule, steps, grid), noise, None, None
-    for k, (t, t_prev) in enumerate(zip(ts, ts[1:] + [-1], strict=False), 1):
+    "DPM-Solver++(2M) (Lu et al. 2022): DDIM's step with x̂_0 extrapolated along the log-SNR."
+    ts = _grid(schedule, steps, grid)
+    x, before = noise, None
+    for k, (t, t_prev) in enumerate(_pairs(ts), 1):
         x0, _ = denoise(model, schedule, x, t, prediction, k, len(ts))
-        (a, s), (a_prev, s_prev), D = schedule.rates(t, x), schedule.rates(t_prev, x), x0
-        if t_prev >= 0:  # the last step, to clean data, is x̂_0 itself
+        a, s = schedule.rates(t, x)  # √ᾱ_t, √(1-ᾱ_t)
+        a_prev, s_prev = schedule.rates(t_prev, x)
+        D = x0  # x̂_0 in the middle of the step
+        if t_prev >= 0:  # the last step, to clean data, takes x̂_0 as it is
             h = float(schedule.log_snr[t_prev] - schedule.log_snr[t]) / 2
-            if last is not None:
-                D = x0 + h / (2 * h_last) * (x0 - last)
-            last, h_last = x0, h
+            if before is not None:
+                x0_before, h_before = before
+                D = x0 + h / (2 * h_before) * (x0 - x0_before)
+            before = x0, h
         x = s_prev / s * x + (a_prev - a * s_prev / s) * D
         if callback:
             callback(k, len(ts), x, x0)
@@ -130,25 +143,22 @@ def flow_loss(
     schedule: NoiseSchedule,  # gives the number of steps T; a flow needs no β
     x0: Tensor,  # clean data `(B, ...)`
     t: Tensor | None = None,  # steps `(B,)` of 0…T-1; drawn evenly by default
-    noise: Tensor
-    | None = None,  # ε; drawn by default. Pairs from a first flow here make it a reflow
+    noise: Tensor | None = None,  # ε; drawn by default. Pairs from a first flow: a reflow
     weight: Tensor | None = None,  # spatial weights that broadcast to x0
     generator: torch.Generator | None = None,  # source of t and noise
 ) -> Tensor:  # scalar
-    "Rectified flow (Liu et al. 2023): learn the velocity ε - x_0 on the straight line x_t = (1-τ)·x_0 + τ·ε, τ = (t+1)/T."
+    "Rectified flow (Liu et al. 2023): learn ε - x_0 at x_t = (1-τ)·x_0 + τ·ε, τ = (t+1)/T."
     if t is None:
         t = _randint(schedule.steps, x0, generator)
     if noise is None:
         noise = _randn(x0, generator)
     _same_shape("noise", noise, "x0", x0)
-    τ = ((t + 1) / schedule.steps).reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype)
-    out = model((1 - τ) * x0 + τ * noise, t)
+    τ = _spread((t + 1) / schedule.steps, x0).to(x0.dtype)
+    xt = (1 - τ) * x0 + τ * noise
+    out = model(xt, t)
     _same_shape("network output", out, "x0", x0)
-    se = (out - (noise - x0)).square()
-    if weight is None:
-        return se.mean()
-    w = weight.to(se.dtype).expand_as(se)
-    return (w * se).sum() / w.sum()
+    error = (out - (noise - x0)).square()
+    return _weighted_mean(error, weight)
 
 # %% ../nbs/06_ddim.ipynb #cell041
 @torch.no_grad()
@@ -156,20 +166,30 @@ def flow_sample(
     model: Callable,  # network (x, t) -> velocity, trained by `flow_loss`
     schedule: NoiseSchedule,  # gives the number of steps T
     noise: Tensor,  # the start x_T ~ N(0, I), `(B, ...)`
-    steps: int = 4,  # network calls
-    order: int = 1,  # 1: Euler; 2: Adams-Bashforth, which also uses the velocity before
+    steps: int = 4,  # network evaluations
+    prediction: str = "flow",  # the velocity; other networks need another sampler
     generator: torch.Generator | None = None,  # not used: a flow puts no noise back
     callback: Callable | None = None,  # called as (step 1…n, n, x, x0) after each step
+    *,
+    order: int = 1,  # 1: Euler; 2: Adams-Bashforth, which also uses the velocity before
 ) -> Tensor:  # x_0, the shape of noise
-    "Follow the velocity from noise to data. Raises DitHeadError."
+    "Follow the velocity from noise to data (Liu et al. 2023). Raises DitHeadError."
+    if prediction != "flow":
+        raise DitHeadError(f"prediction: {prediction!r}; expected 'flow', a network of velocities.")
     if order not in (1, 2):
         raise DitHeadError(f"order: {order}; expected 1 (Euler) or 2 (Adams-Bashforth).")
-    ts, x, last = time_grid(schedule, steps), noise, None
-    for k, (t, t_prev) in enumerate(zip(ts, ts[1:] + [-1], strict=False), 1):
-        v, h = _call(model, x, t, k, len(ts)), (t - t_prev) / schedule.steps
+    ts = time_grid(schedule, steps)
+    x, before = noise, None
+    for k, (t, t_prev) in enumerate(_pairs(ts), 1):
+        v = _call(model, x, t, k, len(ts))
         x0 = x - (t + 1) / schedule.steps * v
-        x = x - h * (v if order == 1 or last is None else v + h / (2 * last[1]) * (v - last[0]))
-        last = v, h
+        h = (t - t_prev) / schedule.steps
+        slope = v
+        if order == 2 and before is not None:
+            v_before, h_before = before
+            slope = v + h / (2 * h_before) * (v - v_before)
+        x = x - h * slope
+        before = v, h
         if callback:
             callback(k, len(ts), x, x0)
     return x
@@ -184,6 +204,8 @@ def guided(
 
     def model(x, t):
         cond = model_cond(x, t)
-        return cond if scale == 1 else torch.lerp(model_uncond(x, t), cond, scale)
+        if scale == 1:
+            return cond
+        return torch.lerp(model_uncond(x, t), cond, scale)
 
     return model
