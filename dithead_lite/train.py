@@ -273,7 +273,7 @@ def _targets_drawn(data, faces, prediction, device) -> Callable:
             return ema(x, t, cond=cond)
 
         if prediction == "flow":
-            z = flow_sample(denoise, schedule, noise, 8, 2)
+            z = flow_sample(denoise, schedule, noise, 8, order=2)
         else:
             z = dpm_sample(denoise, schedule, noise, 8, prediction)
         return [*faces.from_latents(show["latents"]), *faces.from_latents(z)]
