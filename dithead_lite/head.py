@@ -8,10 +8,11 @@ __all__ = ['PhotoStage']
 # %% ../nbs/lab/head.ipynb #a190b318
 import numpy as np
 
-from . import speakers
+from .body import base_head, join_lips, split_quads
 from .paint import _DEEP, _HIGH, _WIDE, drawn_teeth, paint
 from .photos import BOTTOM, LEFT, RIGHT, TOP, Fit, to_texture
-from .speakers import LANDMARKS, SHAPES, _mesh, _normals, _ramp, _rotation
+from .render import Window, head_share, normals, rotation, turned
+from .visemes import SHAPES, smoothstep
 
 # %% ../nbs/lab/head.ipynb #1430d7fd
 _SPARE = 1.25  # colours are drawn darker by this, so that light may exceed 1
@@ -22,11 +23,7 @@ def _grid(x: np.ndarray, y: np.ndarray) -> tuple:  # (n,2), (m,3)
     X, Y = np.meshgrid(x, y)
     k = np.arange(X.size).reshape(X.shape)
     quads = np.stack([k[:-1, :-1], k[:-1, 1:], k[1:, 1:], k[1:, :-1]], -1).reshape(-1, 4)
-    return np.c_[X.ravel(), Y.ravel()], _split(quads)
-
-
-def _split(quads: np.ndarray) -> np.ndarray:
-    return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    return np.c_[X.ravel(), Y.ravel()], split_quads(quads)
 
 
 def _uv(V: np.ndarray) -> np.ndarray:  # (n,2) f32, where vertices lie in the photograph
@@ -44,15 +41,20 @@ def _redder(shade: np.ndarray) -> np.ndarray:  # (n,3)
     shade = np.clip(shade, 0, 1)[:, None]
     return shade ** np.array([1, 1.7, 1.6])
 
+
+def _blend(a: np.ndarray, b: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    "From `a` (share 0) to `b` (share 1)."
+    return a + (b - a) * share
+
 # %% ../nbs/lab/head.ipynb #b124ff06
 class PhotoStage:
-    "An offscreen window that shows a photograph's person, talking."
+    "A window that shows a photograph's person, talking. Raises `DitHeadError` without the extra."
 
-    def __init__(self, size: int, over: float = 1.5):  # pixels of a side, oversampling
-        stage = speakers.Stage(size)
-        self.pv, self.pl, self.size = stage.pv, stage.pl, size
-        self.big = int(size * over)
-        self.pl.window_size = [self.big] * 2
+    def __init__(
+        self,
+        size: int,  # pixels of a side
+    ):
+        self.window, self.size = Window(size), size
 
     def dress(
         self,
@@ -60,46 +62,42 @@ class PhotoStage:
         teeth: np.ndarray,  # (192,448,4) u8
         seed: int,  # of lens, light and the inside of the mouth
         lips: float = 1.25,  # see `paint`
-        wall: list | None = None,
+        wall: list | None = None,  # RGB behind the head; None: the photograph's
         side: tuple = (0, 0, 0),  # light from the side: strength, and the way to it in x and y
         poses: np.ndarray | None = None,  # (N,3) of the clip, radians
     ) -> None:
         "Put a person on the stage; the camera looks at the mean of the poses."
         r = np.random.default_rng([seed, 13])
-        self.pl.clear()
+        self.window.clear()
         self.fit, self.V, self.shapes, self.side = fit, fit.V.copy(), fit.shapes, side
         self.tone = np.clip(self._skin_colour() / 170, 0.35, 1.2)  # (3,)
-        texture = self._picture(paint(fit, lips, wall, seed))
-        self._skin(texture)
-        self._board(texture)
-        self._mouth(r)
+        photograph = self.window.texture(paint(fit, lips, wall, seed))
+        self._skin(photograph)
+        self._board(photograph)
+        self._inside(r)
         self._teeth(teeth, r)
-        self.k = r.uniform(0.35, 0.6)  # how much turning changes the light
+        self.turning = r.uniform(0.35, 0.6)  # how much a turn changes the light
         light = np.array([r.uniform(-0.5, 0.5), r.uniform(0.2, 0.6), 1])
         self.light = light / np.linalg.norm(light)
         self._camera(r, np.zeros(3) if poses is None else np.mean(poses, 0))
 
     def _skin_colour(self) -> np.ndarray:  # (3,)
+        "The median of a patch of the nose."
         x, y = to_texture(np.array([0, 6.95])).astype(int)
         return np.median(self.fit.texture[y - 20 : y + 20, x - 60 : x + 60].reshape(-1, 3), 0)
 
-    def _picture(self, image: np.ndarray):
-        t = self.pv.Texture(np.ascontiguousarray(image))
-        t.InterpolateOn()
-        t.MipmapOn()
-        t.SetMaximumAnisotropicFiltering(1)
-        return t
+    def _lip_colour(self) -> np.ndarray:  # (3,)
+        "The median of the lower lip's middle."
+        p = to_texture(self.fit.marks[[14, 17]]).round().astype(int)
+        x, y0, y1 = p[:, 0].mean().astype(int), p[0, 1] + 4, max(p[1, 1] - 2, p[0, 1] + 8)
+        return np.median(self.fit.texture[y0:y1, x - 30 : x + 30].reshape(-1, 3), 0)
 
     def _add(self, points: np.ndarray, triangles: np.ndarray, texture=None, uv=None):
-        mesh = self.pv.PolyData(
-            np.float32(points), np.c_[np.full(len(triangles), 3), triangles].ravel()
-        )
-        if uv is not None:
-            mesh.active_texture_coordinates = uv
+        "A mesh whose vertices have colours, which multiply those of its texture."
+        mesh = self.window.mesh(points, triangles, uv)
         mesh.point_data["rgb"] = np.full((len(points), 3), 204, np.uint8)
-        self.pl.add_mesh(
-            mesh, scalars="rgb", rgb=True, texture=texture, lighting=False, show_scalar_bar=False
-        )
+        look = dict(scalars="rgb", rgb=True, lighting=False, show_scalar_bar=False)
+        self.window.plotter.add_mesh(mesh, texture=texture, **look)
         return mesh
 
     def _paint(self, mesh, points: np.ndarray, colour: np.ndarray) -> None:  # colour 0-1
@@ -110,170 +108,179 @@ class PhotoStage:
         mesh.GetPointData().GetArray("rgb").Modified()
         mesh.Modified()
 
-    def _skin(self, texture) -> None:
-        g, V = _mesh()["groups"], self.V
+    def _skin(self, photograph) -> None:
+        "The fitted head, where the photograph shows it."
+        g, V = base_head().groups, self.V
         triangles = np.concatenate([g[k] for k in ("skin", "cloth", "left_eye", "right_eye")])
         self.surface = np.concatenate([g[k] for k in ("skin", "cloth", "cavity", "socket")])
         self.ids, local = np.unique(triangles, return_inverse=True)
-        self.skin = self._add(V[self.ids], local.reshape(-1, 3), texture, _uv(V[self.ids]))
-        self.turn = _ramp(5.7, 6.35, V[:, 1] + 0.35 * (V[:, 2] - 0.5))[:, None].astype(np.float32)
-        self.n0 = _normals(V, self.surface)
+        self.skin = self._add(V[self.ids], local.reshape(-1, 3), photograph, _uv(V[self.ids]))
+        self.share = head_share(V)
+        self.quiet_normals = normals(V, self.surface)
 
-    def _board(self, texture) -> None:
+    def _board(self, photograph) -> None:
         "Hair, ears and wall: the photograph once more, at the depth of the jaw's outline."
         xy, triangles = _grid(np.linspace(-1.65, 1.65, 40), np.linspace(5.12, 8.68, 44))
         self.board0 = np.c_[xy, np.full(len(xy), 0.78)].astype(np.float32)
-        self.board = self._add(self.board0, triangles, texture, _uv(self.board0))
+        self.board = self._add(self.board0, triangles, photograph, _uv(self.board0))
         far = np.hypot(xy[:, 0] / 1.5, (xy[:, 1] - 7.2) / 1.7)
-        self.board_turn = (_ramp(5.7, 6.35, xy[:, 1]) * _ramp(1.0, 0.75, far))[:, None]
-        corners = self.V[_mesh()["small"][LANDMARKS]][[48, 54], :2]
+        head = smoothstep(5.7, 6.35, xy[:, 1]) * smoothstep(1.0, 0.75, far)
+        self.board_share = head[:, None]
+        corners = self.V[base_head().landmarks][[48, 54], :2]
         reach = max(0.27, 0.6 * np.ptp(corners[:, 0]))
         away = abs(xy - corners.mean(0))
         self.behind_mouth = (away[:, 0] < reach) & (away[:, 1] < 0.16)
 
-    def _mouth(self, r) -> None:
+    def _inside(self, r: np.random.Generator) -> None:
         "Cavity, tongue, and a plate behind them that closes the holes of the mesh."
-        g, V = _mesh()["groups"], self.V
+        g = base_head().groups
         triangles = np.concatenate([g[k] for k in ("cavity", "socket", "tongue")])
         self.in_ids, local = np.unique(triangles, return_inverse=True)
-        where = np.full(len(V), -1)
-        where[self.in_ids] = np.arange(len(self.in_ids))
         self.tongue, self.cavity = np.unique(g["tongue"]), np.unique(g["cavity"])
-        self.tongue_at, self.cavity_at = where[self.tongue], where[self.cavity]
-        tone = self.tone.mean()
-        lip = np.median(self._near_lips(), 0) / 255
-        colour = np.full((len(V), 3), 0.55) * self.tone
-        deep = np.array([118, 44, 43]) / 255 * (0.3 + 0.7 * tone) * r.uniform(0.8, 1.1)
-        z = V[self.cavity, 2]
-        front = _ramp(1.26, 1.50, z)[:, None]
-        dark = deep * (0.55 + 0.45 * _ramp(0.95, 1.35, z))[:, None]
-        colour[self.cavity] = dark + (lip * [0.78, 0.60, 0.60] - dark) * front
+        self.tip = smoothstep(1.05, 1.38, self.V[self.tongue, 2])[:, None]
+        lip, brightness = self._lip_colour() / 255, 0.3 + 0.7 * self.tone.mean()
+        deep = np.array([118, 44, 43]) / 255 * brightness * r.uniform(0.8, 1.1)
         self.closed_colour = lip * [0.42, 0.34, 0.34]
-        t, n = V[self.tongue], _normals(V, g["tongue"])[self.tongue]
+        self.colour = np.full((len(self.V), 3), 0.55) * self.tone
+        self.colour[self.cavity] = self._cavity_colour(deep, lip)
+        self.colour[self.tongue] = self._tongue_colour(deep)
+        self.inside = self._add(self.V[self.in_ids], local.reshape(-1, 3))
+        self._plate(deep, lip)
+
+    def _cavity_colour(self, deep: np.ndarray, lip: np.ndarray) -> np.ndarray:  # (n,3)
+        "Dark at the back, like the lips in front."
+        z = self.V[self.cavity, 2]
+        dark = deep * (0.55 + 0.45 * smoothstep(0.95, 1.35, z))[:, None]
+        return _blend(dark, lip * [0.78, 0.60, 0.60], smoothstep(1.26, 1.50, z)[:, None])
+
+    def _tongue_colour(self, deep: np.ndarray) -> np.ndarray:  # (n,3)
+        "Rounded, darker at its edges and at the back."
+        t = self.V[self.tongue]
+        n = normals(self.V, base_head().groups["tongue"])[self.tongue]
         round_ = 0.65 + 0.35 * np.clip(n @ np.array([0, 0.35, 0.93]), 0, 1)
-        depth = _ramp(1.08, 1.38, t[:, 2])[:, None]
         edge = 1 - 0.35 * np.clip(abs(t[:, 0]) / 0.24, 0, 1) ** 2
-        flesh = np.array([186, 102, 101]) / 255 * (0.35 + 0.65 * tone)
-        colour[self.tongue] = deep * 0.6 + (flesh * (round_ * edge)[:, None] - deep * 0.6) * depth
-        self.colour, self.tip = colour, _ramp(1.05, 1.38, t[:, 2])[:, None]
-        self.inside = self._add(V[self.in_ids], local.reshape(-1, 3))
+        flesh = np.array([186, 102, 101]) / 255 * (0.35 + 0.65 * self.tone.mean())
+        lit = flesh * (round_ * edge)[:, None]
+        return _blend(deep * 0.6, lit, smoothstep(1.08, 1.38, t[:, 2])[:, None])
+
+    def _plate(self, deep: np.ndarray, lip: np.ndarray) -> None:
+        "A sheet behind the mouth, narrower below, as red as the lips at its sides."
         xy, triangles = _grid(np.linspace(-0.31, 0.31, 11), np.linspace(-0.27, 0.14, 7))
         xy[:, 0] *= 1 - 1.3 * np.clip(-xy[:, 1] - 0.08, 0, 1)
         side = np.clip(abs(xy[:, 0]) / 0.3, 0, 1)[:, None] ** 1.5
         place = xy * [self.fit.stretch[0], 1] + [0, np.mean(self.fit.seam[:, 1])]
         self.plate0 = np.c_[place, np.full(len(xy), 1.08)].astype(np.float32)
-        self.plate_colour = deep * 0.6 + (lip * [0.62, 0.45, 0.45] - deep * 0.6) * side
+        self.plate_colour = _blend(deep * 0.6, lip * [0.62, 0.45, 0.45], side)
         self.plate = self._add(self.plate0, triangles)
 
-    def _near_lips(self) -> np.ndarray:  # (n,3)
-        "Colours of the lower lip's middle."
-        p = to_texture(self.fit.marks[[14, 17]]).round().astype(int)
-        x, y0, y1 = p[:, 0].mean().astype(int), p[0, 1] + 4, max(p[1, 1] - 2, p[0, 1] + 8)
-        return self.fit.texture[y0:y1, x - 30 : x + 30].reshape(-1, 3)
-
-    def _teeth(self, sheet: np.ndarray, r) -> None:
+    def _teeth(self, sheet: np.ndarray, r: np.random.Generator) -> None:
         "Two curved sheets: the upper teeth, and the same upside down below."
+        upper, lower = self._tooth_colours(sheet, r)
         x, up = np.linspace(-1, 1, 25) * _WIDE, np.linspace(_DEEP, _HIGH, 12)
         xy, triangles = _grid(x, up)
         uv = np.stack([xy[:, 0] / _WIDE / 2 + 0.5, (xy[:, 1] - _DEEP) / 0.30], -1)
-        seam = np.interp(0, *self.fit.seam.T)
-        level = self.tone.mean() * np.array([1.03, r.uniform(0.92, 0.98), r.uniform(0.82, 0.95)])
-        own = sheet[100:150, 150:300, :3].mean()
-        level *= np.clip(r.uniform(165, 200) / own, 0.7, 1.4) * min(
-            1, 0.35 / self.tone.mean() + 0.65
-        )
-        upper = sheet.copy()
-        upper[..., :3] = (sheet[..., :3] * level).clip(0, 255)
-        lower = drawn_teeth(r, lower=True)
-        middle = np.s_[100:150, 150:300, :3]
-        match = np.median(upper[middle], (0, 1)) / np.median(lower[middle], (0, 1))
-        lower[..., :3] = (lower[..., :3] * match * 0.9).clip(0, 255)
-        z = _teeth_curve(xy[:, 0])
+        uv = uv.astype(np.float32)
+        seam, z = np.interp(0, *self.fit.seam.T), _teeth_curve(xy[:, 0])
         edge = seam - r.uniform(0.02, 0.065)
         self.up0 = np.c_[xy[:, 0], edge + xy[:, 1], z - 0.06 * np.clip(xy[:, 1], 0, 1)]
         low = seam + r.uniform(0, 0.035)
         self.low0 = np.c_[xy[:, 0] * 0.84, low - 0.8 * xy[:, 1], z - 0.035]
-        uv = uv.astype(np.float32)
-        self.low = self._add(self.low0, triangles, self._picture(lower), uv)
-        self.up = self._add(self.up0, triangles, self._picture(upper), uv)
-        ids = np.unique(_mesh()["groups"]["lower_teeth"])
-        front = ids[_mesh()["V"][ids, 2] > 1.40]
+        self.low = self._add(self.low0, triangles, self.window.texture(lower), uv)
+        self.up = self._add(self.up0, triangles, self.window.texture(upper), uv)
+        ids = np.unique(base_head().groups["lower_teeth"])
+        front = ids[base_head().vertices[ids, 2] > 1.40]
         self.jaw = self.shapes[:, front].mean(1)  # (len(SHAPES),3)
 
-    def _camera(self, r, pose: np.ndarray) -> None:
+    def _tooth_colours(self, sheet: np.ndarray, r: np.random.Generator) -> tuple:
+        "Two pictures (192,448,4) u8: the sheet as bright as the skin lets teeth be; lower teeth."
+        middle, tone = np.s_[100:150, 150:300, :3], self.tone.mean()
+        level = tone * np.array([1.03, r.uniform(0.92, 0.98), r.uniform(0.82, 0.95)])
+        own = sheet[middle].mean()
+        level *= np.clip(r.uniform(165, 200) / own, 0.7, 1.4) * min(1, 0.35 / tone + 0.65)
+        upper = sheet.copy()
+        upper[..., :3] = (sheet[..., :3] * level).clip(0, 255)
+        lower = drawn_teeth(r, lower=True)
+        match = np.median(upper[middle], (0, 1)) / np.median(lower[middle], (0, 1))
+        lower[..., :3] = (lower[..., :3] * match * 0.9).clip(0, 255)
+        return upper, lower
+
+    def _camera(self, r: np.random.Generator, pose: np.ndarray) -> None:
         "A lens, and a place before it such that an aligned crop of 2/3 of the picture is full."
-        centre = self._turned(np.float32([[0, 6.71, 1.2]]), pose)[0] * [1, 1, 0] + [0, 0, 1]
+        R = rotation(*pose).astype(np.float32)
+        mouth = turned(np.float32([[0, 6.71, 1.2]]), R)[0]
+        centre = mouth * [1, 1, 0] + [0, 0, 1]
         centre += [*r.uniform(-0.04, 0.04, 2), 0]
-        distance, width = r.uniform(9, 16), r.uniform(2.12, 2.28)
-        c = self.pl.camera
-        c.position, c.focal_point, c.up = centre + [0, 0, distance], centre, (0, 1, 0)
-        c.view_angle = 2 * np.degrees(np.arctan(width / 2 / distance))
-        c.clipping_range = (2, distance + 8)
-        m = c.GetCompositeProjectionTransformMatrix(1, -1, 1)
-        self.project = np.array([[m.GetElement(i, j) for j in range(4)] for i in range(4)])
+        self.window.aim(centre, distance=r.uniform(9, 16), width=r.uniform(2.12, 2.28))
 
-    def _turned(self, points: np.ndarray, pose: np.ndarray, share=1.0) -> np.ndarray:  # (n,3)
-        pivot = np.float32([0, 6.3, 0.4])
-        turned = (points - pivot) @ _rotation(*pose).T.astype(np.float32) + pivot
-        return points + share * (turned - points)
-
-    def frame(self, weights: np.ndarray, pose: tuple = (0, 0, 0)) -> tuple:
-        "Render one frame: picture (size,size,3) u8 and landmarks (68,2) in pixels."
+    def frame(
+        self,
+        weights: np.ndarray,  # (len(SHAPES),) blendshape weights
+        pose: tuple = (0, 0, 0),  # yaw, pitch, roll of the head in radians
+    ) -> tuple:  # picture (size,size,3) u8, landmarks (68,2) in pixels
+        "Render one frame."
         import cv2
 
         w = np.asarray(weights, np.float32)
         rest = self.V + np.tensordot(w, self.shapes, 1)
-        marks = speakers._touch(rest[_mesh()["small"][LANDMARKS]])
-        gap = float(marks[62, 1] - marks[66, 1])
-        self._draw_skin(rest, pose, gap)
-        self._draw_inside(rest, w, pose, marks[62, 1], gap)
-        self.pl.render()
-        image = self.pl.screenshot(return_img=True)[..., :3]
-        if self.big != self.size:
-            image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        image = cv2.convertScaleAbs(image, alpha=_SPARE)
-        marks = self._turned(marks, pose, self.turn[_mesh()["small"][LANDMARKS]])
-        q = np.c_[marks, np.ones(68)] @ self.project.T
-        return image, (q[:, :2] / q[:, 3:] * [0.5, -0.5] + 0.5) * self.size - 0.5
+        R = rotation(*pose).astype(np.float32)
+        at = base_head().landmarks
+        marks = join_lips(rest[at])
+        lip = marks[62, 1]  # height of the upper one
+        gap = float(lip - marks[66, 1])
+        self._draw_skin(rest, R)
+        self._draw_inside(rest, w, R, lip, gap)
+        self._draw_teeth(w, R, lip, gap)
+        picture = cv2.convertScaleAbs(self.window.picture(), alpha=_SPARE)
+        return picture, self.window.pixels(turned(marks, R, self.share[at]))
 
-    def _draw_skin(self, rest: np.ndarray, pose: tuple, gap: float) -> None:
-        V = self._turned(rest, pose, self.turn)
-        n = _normals(V, self.surface)
+    def _draw_skin(self, rest: np.ndarray, R: np.ndarray) -> None:
+        "Skin and board; their light changes with the normals and from side to side."
         strength, *to = self.side
-        ball = V[:, :2] - [0, 6.9]
-        side = (0.5 * ball + 0.45 * n[:, :2]) @ np.array(to)
-        shade = 1 + self.k * ((n - self.n0) @ self.light) + strength * side
+        V = turned(rest, R, self.share)
+        n = normals(V, self.surface)
+        side = (0.5 * (V[:, :2] - [0, 6.9]) + 0.45 * n[:, :2]) @ np.array(to)
+        change = (n - self.quiet_normals) @ self.light
+        shade = 1 + self.turning * change + strength * side
         self._paint(self.skin, V[self.ids], shade.clip(0.55, _SPARE)[self.ids])
-        B = self._turned(self.board0, pose, self.board_turn)
+        B = turned(self.board0, R, self.board_share)
         away = np.clip(B[:, :2] - [0, 6.9], -1, 1)
-        shade = np.repeat(
-            (1 + 0.95 * strength * away @ np.array(to)).clip(0.55, _SPARE)[:, None], 3, 1
-        )
+        shade = (1 + 0.95 * strength * away @ np.array(to)).clip(0.55, _SPARE)
+        shade = np.repeat(shade[:, None], 3, 1)
         shade[self.behind_mouth] = self.closed_colour * 0.5
         self._paint(self.board, B, shade)
 
     def _draw_inside(
-        self, rest: np.ndarray, w: np.ndarray, pose: tuple, lip: float, gap: float
+        self, rest: np.ndarray, w: np.ndarray, R: np.ndarray, lip: float, gap: float
     ) -> None:
+        "Cavity, tongue and plate; the wider the mouth, the more light falls in."
         out = np.clip(w[SHAPES.index("tongueOut")] / 0.5, 0, 1.2)
         rest = rest.copy()
         tip = np.float32([0, 0.075, 0.03]) * out * self.tip
         rest[self.tongue] += np.float32([0, -0.05, -0.05]) * (1 - out * 0.5) + tip
         colour = self.colour.copy()
-        light = 0.62 + 0.38 * _ramp(0.02, 0.16, gap)
-        low = 0.55 + 0.45 * _ramp(0.0, 0.16, lip - rest[self.tongue, 1])
-        low = np.maximum(low, 0.9 * _ramp(1.40, 1.5, rest[self.tongue, 2]))
-        low = low + (1 - low) * 0.8 * min(out, 1) * self.tip[:, 0]
-        colour[self.tongue] *= _redder((light + (1 - light) * min(out, 1)) * low)
-        k = _ramp(0.05, 0.01, gap)
-        colour[self.cavity] += k * (self.closed_colour - colour[self.cavity])
-        V = self._turned(rest, pose, self.turn)
+        colour[self.tongue] *= self._tongue_shade(rest[self.tongue], out, lip, gap)
+        shut = smoothstep(0.05, 0.01, gap)
+        colour[self.cavity] += shut * (self.closed_colour - colour[self.cavity])
+        V = turned(rest, R, self.share)
         self._paint(self.inside, V[self.in_ids], colour[self.in_ids])
-        self._paint(self.plate, self._turned(self.plate0, pose), self.plate_colour)
-        for mesh, P, under in ((self.up, self.up0, 0.7), (self.low, self.low0 + w @ self.jaw, 0.5)):
-            shadow = under + (1 - under) * _ramp(
-                0, 0.06 if mesh is self.up else 0.14, lip - P[:, 1]
-            )
-            side = 0.22 + 0.78 * _ramp(0.30, 0.13, abs(P[:, 0]))
-            wide = 0.78 + 0.22 * _ramp(0, 0.08, gap)
-            self._paint(mesh, self._turned(P, pose), _redder(shadow * side * wide))
+        self._paint(self.plate, turned(self.plate0, R), self.plate_colour)
+
+    def _tongue_shade(self, t: np.ndarray, out: float, lip: float, gap: float) -> np.ndarray:
+        "(n,3): light through the gap, less of it under the upper lip, more on a tip that is out."
+        light = 0.62 + 0.38 * smoothstep(0.02, 0.16, gap)
+        low = 0.55 + 0.45 * smoothstep(0.0, 0.16, lip - t[:, 1])
+        low = np.maximum(low, 0.9 * smoothstep(1.40, 1.5, t[:, 2]))
+        low = low + (1 - low) * 0.8 * min(out, 1) * self.tip[:, 0]
+        return _redder((light + (1 - light) * min(out, 1)) * low)
+
+    def _draw_teeth(self, w: np.ndarray, R: np.ndarray, lip: float, gap: float) -> None:
+        "Upper teeth stay with the skull, lower ones go with the jaw; lips cast shadows on both."
+        wide = 0.78 + 0.22 * smoothstep(0, 0.08, gap)
+        upper, lower = (
+            (self.up, self.up0, 0.7, 0.06),
+            (self.low, self.low0 + w @ self.jaw, 0.5, 0.14),
+        )
+        for mesh, P, darkest, reach in (upper, lower):
+            shadow = darkest + (1 - darkest) * smoothstep(0, reach, lip - P[:, 1])
+            side = 0.22 + 0.78 * smoothstep(0.30, 0.13, abs(P[:, 0]))
+            self._paint(mesh, turned(P, R), _redder(shadow * side * wide))

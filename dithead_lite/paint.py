@@ -164,7 +164,7 @@ def smile_teeth(
 
 # %% ../nbs/lab/paint.ipynb #1eae75c6
 def _wall_mask(texture: np.ndarray) -> np.ndarray | None:  # (H,W) 0-1
-    "The plain wall behind the head: what a flood from the upper corners reaches; None where it leaks."
+    "The wall behind the head: what a flood from the upper corners reaches; None where it leaks."
     import cv2
 
     h, w = texture.shape[:2]

@@ -6,21 +6,19 @@
 __all__ = ['HELD_OUT', 'find_people', 'Take', 'head_track', 'make_photo_clip', 'make_photo_clips']
 
 # %% ../nbs/lab/photoclips.ipynb #c6b013e1
+import functools
 import re
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from . import speakers
-from .core import DitHeadError, atomic_path
+from .core import DitHeadError
 from .head import PhotoStage
 from .paint import drawn_teeth, smile_teeth
-from .parallel import in_processes
 from .photos import Fit, fit_photo
-from .speakers import SHAPES
-from .writer import VideoWriter
+from .sentences import VOICES, draw_voice
+from .twins import Twins, head_motion, make_missing
 
 # %% ../nbs/lab/photoclips.ipynb #54ab17b2
 def find_people(
@@ -59,33 +57,54 @@ class Take:
     look: dict  # chroma, white balance, gamma, gain, blur, noise, crf; {}: clean
 
     @classmethod
-    def random(cls, name: str, photo: str, seed: int, clean: bool = False) -> "Take":
+    def random(
+        cls,
+        name: str,
+        photo: str,
+        seed: int,
+        clean: bool = False,  # the camera leaves the picture as it is
+    ) -> "Take":
         "A take drawn from a seed."
         r = np.random.default_rng([seed, 11])
-
-        def u(a, b):
-            return round(float(r.uniform(a, b)), 3)
-
-        female = r.random() < 0.5
-        variant = f"f{r.integers(1, 6)}" if female else f"m{r.integers(1, 8)}"
-        voice = (
-            variant,
-            int(r.integers(125, 176)),
-            int(r.integers(40, 75) if female else r.integers(30, 60)),
-        )
-        wall = np.clip(r.uniform(30, 225) + r.normal(0, 28, 3), 5, 250).astype(int).tolist()
-        wall = wall if r.random() < 0.7 else None
         take = cls(
-            *(name, photo, seed, voice, u(0.6, 1.3), u(-0.05, 0.25), u(0, 0.35), u(1.0, 1.4)),
-            side=(u(0, 0.32), u(-1, 1), u(-0.3, 0.6)),
-            wall=wall,
-            look={},
+            name=name,
+            photo=photo,
+            seed=seed,
+            voice=draw_voice(r, male=r.random() >= 0.5),
+            wall=_draw_wall(r),
+            gain=_uniform(r, 0.6, 1.3),
+            smile=_uniform(r, -0.05, 0.25),
+            brow=_uniform(r, 0, 0.35),
+            lips=_uniform(r, 1.0, 1.4),
+            side=(_uniform(r, 0, 0.32), _uniform(r, -1, 1), _uniform(r, -0.3, 0.6)),
+            look=_draw_look(r),
         )
-        white = np.exp(r.normal(0, 0.1, 3))
-        look = dict(chroma=u(0.9, 1.5), white=(white / white.mean()).round(3).tolist())
-        look |= dict(gamma=round(float(np.exp(r.normal(0, 0.2))), 3), gain=u(0.8, 1.15))
-        look |= dict(blur=u(0.3, 1.8), noise=u(0, 5), crf=int(r.integers(17, 31)))
-        return take if clean else replace(take, look=look)
+        return replace(take, look={}) if clean else take
+
+
+def _uniform(r: np.random.Generator, low: float, high: float) -> float:
+    "A number with three decimals."
+    return round(float(r.uniform(low, high)), 3)
+
+
+def _draw_wall(r: np.random.Generator) -> list | None:
+    "RGB of a wall, or None for the photograph's own, three times out of ten."
+    wall = np.clip(r.uniform(30, 225) + r.normal(0, 28, 3), 5, 250).astype(int).tolist()
+    return wall if r.random() < 0.7 else None
+
+
+def _draw_look(r: np.random.Generator) -> dict:
+    "What a camera does to a clip."
+    white = np.exp(r.normal(0, 0.1, 3))
+    return dict(
+        chroma=_uniform(r, 0.9, 1.5),
+        white=(white / white.mean()).round(3).tolist(),
+        gamma=round(float(np.exp(r.normal(0, 0.2))), 3),
+        gain=_uniform(r, 0.8, 1.15),
+        blur=_uniform(r, 0.3, 1.8),
+        noise=_uniform(r, 0, 5),
+        crf=int(r.integers(17, 31)),
+    )
 
 # %% ../nbs/lab/photoclips.ipynb #59a80309
 def head_track(
@@ -94,7 +113,7 @@ def head_track(
     fps: float,
 ) -> tuple:  # pose (n,3) yaw, pitch, roll in radians; blink (n,)
     "Mostly frontal, now and then up to 25 degrees of yaw and 15 of pitch; slow sines, and blinks."
-    move, blink = speakers._track(rng, n, fps)
+    move, blink = head_motion(rng, n, fps)
     move = move - move.mean(0)
     usual = np.clip(rng.normal(0, [8, 4.5, 3]), [-19, -11, -8], [19, 11, 8])
     pose = np.radians(usual) + move * rng.uniform(0.3, 1.3)
@@ -118,7 +137,7 @@ def _take_look(image: np.ndarray, look: dict, k: int) -> np.ndarray:  # (H,W,3) 
 
 # %% ../nbs/lab/photoclips.ipynb #0da8a0bc
 def make_photo_clip(
-    folder: str | Path,
+    folder: str | Path,  # NAME.mp4 and NAME.json go here, and those of the twin
     fit: Fit,
     teeth: np.ndarray,  # (192,448,4) u8
     take: Take,
@@ -131,52 +150,39 @@ def make_photo_clip(
     "Render one take with its exact truth, as `speakers.make_clip` does. NAME.json comes last."
     rng, n = np.random.default_rng([take.seed, 4]), int(round(seconds * fps))
     pose, blink = head_track(rng, n, fps)
-    variant, rate, pitch = take.voice
-    voice = variant if "+" in variant else f"{speakers._SENTENCES[language][0]}+{variant}"
-    look = (take.seed, take.lips, take.wall, take.side)
-    extra = dict(eyeBlink=blink, mouthSmile=take.smile)
-    extra["browInnerUp"] = take.brow * _wander(rng, n, fps)
-    stage.dress(fit, teeth, *look, pose)
+    variant, *manner = take.voice
+    voice = variant if "+" in variant else f"{VOICES[language]}+{variant}"
+    brow = take.brow * _wander(rng, n, fps)
 
-    def say(name: str) -> None:
-        text = "".join(speakers.sentence(language, rng) for _ in range(max(3, round(seconds / 2))))
-        wav, hz, phonemes, loud = speakers._speech(text, voice, rate, pitch, seconds, rng)
+    def draw(weights, pose, k):
+        picture, landmarks = stage.frame(weights, pose)
+        return _take_look(picture, take.look, take.seed * 10_000 + k), landmarks
 
-        def gain(a, b):
-            return take.gain * loud(a, b)
-
-        mouth = speakers.mouth_curves(phonemes, n, fps, gain=gain)
-        for shape, value in extra.items():
-            mouth[:, SHAPES.index(shape)] += value
-        with tempfile.TemporaryDirectory() as tmp:
-            speakers._write_wav(f"{tmp}/a.wav", speakers._room(wav, hz, rng, (10, 45)), hz)
-            path = Path(folder) / f"{name}.mp4"
-            landmarks = _film(path, stage, mouth, pose, take, fps, f"{tmp}/a.wav", seconds)
-        truth = (name, text, language, voice, take.seed, fps, stage.size, take)
-        truth = speakers._truth(*truth, landmarks, mouth, phonemes)
-        with atomic_path(Path(folder) / f"{name}.json") as tmp:
-            tmp.write_text(truth, encoding="utf-8")
-
-    if twin:
-        say(f"{take.name}_twin")
-    say(take.name)
+    twins = Twins(
+        folder=Path(folder),
+        person=take,
+        language=language,
+        voice=(voice, *manner),
+        seed=take.seed,
+        seconds=seconds,
+        fps=fps,
+        size=stage.size,
+        pose=pose,
+        extra=dict(eyeBlink=blink, mouthSmile=take.smile, browInnerUp=brow),
+        draw=draw,
+        crf=take.look.get("crf", 13),
+        gain=take.gain,
+    )
+    stage.dress(fit, teeth, take.seed, take.lips, take.wall, take.side, pose)
+    for name in (f"{take.name}_twin", take.name) if twin else (take.name,):
+        text = twins.text(rng)
+        twins.say(name, text, rng)
 
 # %% ../nbs/lab/photoclips.ipynb #cdb35be4
 def _wander(rng: np.random.Generator, n: int, fps: float) -> np.ndarray:  # (n,) 0-1
+    "A slow sine."
     t = np.arange(n) / fps
     return 0.5 + 0.5 * np.sin(2 * np.pi * (rng.uniform(0.15, 0.5) * t + rng.random()))
-
-
-def _film(path, stage, weights, poses, take, fps, audio, seconds) -> np.ndarray:  # (N,68,2)
-    landmarks, crf = [], take.look.get("crf", 13)
-    with VideoWriter(
-        path, stage.size, stage.size, fps, audio, seconds, "synthetic speaker", crf
-    ) as out:
-        for k, (w, pose) in enumerate(zip(weights, poses, strict=False)):
-            image, points = stage.frame(w, pose)
-            out.write(_take_look(image, take.look, take.seed * 10_000 + k))
-            landmarks.append(points)
-    return np.array(landmarks)
 
 # %% ../nbs/lab/photoclips.ipynb #5652ad99
 # For validation: never rendered for training.
@@ -203,78 +209,79 @@ def make_photo_clips(
     overwrite: bool = False,  # make finished clips anew
 ) -> int:  # clips made now
     "Render talking heads from photographs; finished clips are kept. Raises `DitHeadError`."
-    from tqdm import tqdm
+    faces, folder = _chosen(photographs, part), Path(folder)
+    smiles = tuple(smile for *_, smile in faces if smile)
+    settings = _Settings(folder, smiles, seconds, size, fps, twin, clean)
+    jobs = {}
+    for k in range(people or len(faces)):
+        face = faces[k % len(faces)]
+        name = face[0] if k < len(faces) else f"{face[0]}-{k // len(faces) + 1}"
+        language = languages[k % len(languages)]
+        by_flite = flite and language == "en" and k % 2 == 0
+        jobs[name] = (settings, name, face, seed + k, language, by_flite)
+    faults = make_missing(folder, jobs, _work, workers, overwrite, "photographs")
+    failed = [fault for fault in faults if fault]
+    if len(failed) == len(jobs):
+        raise DitHeadError(failed[0])
+    for fault in failed:
+        print(f"left out: {fault}")
+    return len(faults) - len(failed)
 
+
+def _chosen(photographs: list, part: str) -> list:  # as `find_people`
+    "The people of one part of the folders."
     faces = find_people(photographs)
     if part != "all":
         faces = [p for p in faces if (p[0] in HELD_OUT) == (part == "held")]
     if not faces:
         raise DitHeadError(f"{', '.join(map(str, photographs))}: nobody left for part {part!r}.")
-    smiles = [str(s) for *_, s in faces if s]
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise DitHeadError(f"{folder}: this folder can't be made ({e.strerror}).") from None
-    jobs = []
-    for k in range(people or len(faces)):
-        name, neutral, smile = faces[k % len(faces)]
-        name += f"-{k // len(faces) + 1}" if k >= len(faces) else ""
-        language = languages[k % len(languages)]
-        settings = (
-            language,
-            seconds,
-            size,
-            fps,
-            twin,
-            clean,
-            flite and language == "en" and k % 2 == 0,
-        )
-        jobs.append(
-            (str(folder), name, str(neutral), smile and str(smile), smiles, seed + k, *settings)
-        )
-    todo = [j for j in jobs if overwrite or not (Path(folder) / f"{j[1]}.json").exists()]
-    failed = []
-    with tqdm(
-        total=len(jobs), initial=len(jobs) - len(todo), desc="photographs", unit="clip"
-    ) as bar:
-        for fault in in_processes(_work, todo, workers):
-            bar.update()
-            failed += [fault] if fault else []
-    if len(failed) == len(jobs):
-        raise DitHeadError(failed[0])
-    for fault in failed:
-        print(f"left out: {fault}")
-    return len(todo) - len(failed)
+    return faces
 
 
-_stages = {}  # windows are kept between clips
+@dataclass
+class _Settings:
+    "What all clips of a set have in common."
+
+    folder: Path
+    smiles: tuple  # photographs with teeth
+    seconds: float
+    size: int
+    fps: float
+    twin: bool
+    clean: bool
 
 
 _ENGLISH = ("slt", "rms", "awb", "kal")  # Flite's voices
 
 
+@functools.lru_cache
+def _stage(size: int) -> PhotoStage:
+    "Windows are kept between clips."
+    return PhotoStage(size)
+
+
 def _work(
-    folder, name, neutral, smile, smiles, seed, language, seconds, size, fps, twin, clean, flite
+    set_: _Settings, name: str, face: tuple, seed: int, language: str, flite: bool
 ) -> str:
-    "One clip of `make_photo_speakers`; says what was wrong with the photograph."
+    "One clip of `make_photo_clips`; says what was wrong with the photograph."
     r = np.random.default_rng([seed, 14])
+    _, neutral, smile = face
     try:
         fit = fit_photo(neutral)
     except DitHeadError as e:
         return str(e)
-    take = Take.random(name, Path(neutral).name, seed, clean)
+    take = Take.random(name, neutral.name, seed, set_.clean)
     if flite:
         take.voice = (f"flite+{r.choice(_ENGLISH)}", *take.voice[1:])
-    if size not in _stages:
-        _stages[size] = PhotoStage(size)
-    teeth = _find_teeth(smile, smiles, r)
-    make_photo_clip(folder, fit, teeth, take, language, seconds, _stages[size], twin, fps)
+    teeth = _find_teeth(smile, set_.smiles, r)
+    stage, folder = _stage(set_.size), set_.folder
+    make_photo_clip(folder, fit, teeth, take, language, set_.seconds, stage, set_.twin, set_.fps)
     return ""
 
 
-def _find_teeth(smile: str | None, smiles: list, r: np.random.Generator) -> np.ndarray:
-    "Their own teeth three times out of four, or those of another; drawn ones where nobody shows any."
-    order = [str(s) for s in r.permutation(smiles)] if smiles else []
+def _find_teeth(smile: Path | None, smiles: tuple, r: np.random.Generator) -> np.ndarray:
+    "Their own teeth three times out of four, or another's; drawn ones where nobody shows any."
+    order = [smiles[k] for k in r.permutation(len(smiles))] if smiles else []
     if smile and r.random() < 0.75:
         order.insert(0, smile)
     for path in order[:12]:

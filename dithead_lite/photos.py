@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import speakers
 from .assets import cache_dir
+from .body import LIP_SEAM, base_head, blendshapes
 from .core import DitHeadError, atomic_path
 from .faces import STEADY, similarity
 from .landmarks import MESH_TO_68, Landmarker
@@ -35,10 +35,6 @@ def to_texture(
 def _from_texture(pixels: np.ndarray) -> np.ndarray:  # (...,2)
     x, y = (pixels[..., 0] + 0.5) / PIXELS + LEFT, TOP - (pixels[..., 1] + 0.5) / PIXELS
     return np.stack([x, y], -1)
-
-
-def _landmarks() -> np.ndarray:  # (68,) vertices of the head
-    return speakers._mesh()["small"][speakers.LANDMARKS]
 
 # %% ../nbs/lab/photos.ipynb #1283cd30
 _UPPER = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291]  # outer lips of the 468 points
@@ -84,7 +80,7 @@ def place(
     marks: np.ndarray,  # (468,2) pixels of a photograph
 ) -> np.ndarray:  # (2,3) affine: pixels → the head's units
     "The similarity that brings the steady points of a photograph nearest to the base head's."
-    head = speakers._mesh()["V"][_landmarks()][list(STEADY), :2]
+    head = base_head().vertices[base_head().landmarks][list(STEADY), :2]
     A = similarity(marks[MESH_TO_68][list(STEADY)], head * [1, -1])
     A[1] *= -1  # y up
     return A
@@ -153,7 +149,7 @@ def _hand_drawn(path: Path, marks: np.ndarray) -> np.ndarray:  # (468,2) pixels
     marks, corners = marks.copy(), hand[[87, 93]]
     outer = hand[87:94], np.r_[corners[:1], hand[104:109], corners[1:]]
     inner = np.r_[corners[:1], (hand[94:99] + hand[99:104]) / 2, corners[1:]]
-    for ids, line in zip((_UPPER, _LOWER), outer, strict=False):
+    for ids, line in zip((_UPPER, _LOWER), outer, strict=True):
         for axis in (0, 1):
             marks[ids, axis] = np.interp(range(11), _KNOTS, line[:, axis])
     start, end = marks[[78, 308], 0]
@@ -166,7 +162,7 @@ def _hand_drawn(path: Path, marks: np.ndarray) -> np.ndarray:  # (468,2) pixels
 def _along(line: np.ndarray, points: np.ndarray) -> np.ndarray:  # (11,2)
     "Places on a polyline of the head for the points of a lip, by their share of the arc."
     out = []
-    for k, (a, b) in enumerate(zip(_KNOTS[:-1], _KNOTS[1:], strict=False)):
+    for k, (a, b) in enumerate(zip(_KNOTS[:-1], _KNOTS[1:], strict=True)):
         length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(points[a : b + 1], axis=0), axis=1))]
         out.append(line[k] + (line[k + 1] - line[k]) * (length / length[-1])[:-1, None])
     return np.concatenate(out + [line[-1:]])
@@ -174,11 +170,11 @@ def _along(line: np.ndarray, points: np.ndarray) -> np.ndarray:  # (11,2)
 
 def _pairs(world: np.ndarray, seam: np.ndarray) -> tuple:  # (n,2), (n,2)
     "Points of the base head, and where the photograph has them."
-    head = speakers._mesh()["V"][_landmarks()][:, :2]
+    head = base_head().vertices[base_head().landmarks][:, :2]
     up = _along(head[48:55], world[_UPPER])
     low = _along(head[[48, 59, 58, 57, 56, 55, 54]], world[_LOWER])
     x = np.linspace(-0.246, 0.246, 15) * 0.88
-    line = np.c_[x, np.interp(x, *speakers._SEAM.T)]
+    line = np.c_[x, np.interp(x, *LIP_SEAM.T)]
     here = [head[:48], up, low[1:-1], line]
     there = [world[MESH_TO_68][:48], world[_UPPER], world[_LOWER][1:-1], seam]
     return np.concatenate(here), np.concatenate(there)
@@ -217,22 +213,22 @@ class Fit:
     @property
     def residual(self) -> float:
         "Mean distance of the head's 60 outer landmarks from the photograph's, in mm."
-        away = self.V[_landmarks()][:60, :2] - self.marks[MESH_TO_68][:60]
+        away = self.V[base_head().landmarks][:60, :2] - self.marks[MESH_TO_68][:60]
         return 100 * float(np.linalg.norm(away, axis=1).mean())
 
     @property
     def shapes(self) -> np.ndarray:  # (len(SHAPES),n,3) f32
         "The blendshapes at the size of this face."
-        return speakers._shapes() * np.float32([*self.stretch, 1])
+        return blendshapes() * np.float32([*self.stretch, 1])
 
 
 def _solve(marks: np.ndarray, A: np.ndarray, texture: np.ndarray) -> dict:
     "What a fit keeps: vertices, stretch, marks and seam."
     world = _apply(A, marks)
     seam = _seam(texture, world)
-    base = speakers._mesh()["V"]
+    base = base_head().vertices
     xy = _warp(*_pairs(world, seam), base[:, :2].astype(float))
-    b, w = base[_landmarks()], world[MESH_TO_68]
+    b, w = base[base_head().landmarks], world[MESH_TO_68]
     wide = (w[54, 0] - w[48, 0]) / (b[54, 0] - b[48, 0])  # the mouth
     long = (w[33, 1] - w[8, 1]) / (b[33, 1] - b[8, 1])  # from the nose to the chin
     stretch = np.clip([wide, long], 0.85, [1.15, 1.2])
