@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from .audio import audio_windows
-from .clipfiles import KINDS
 from .core import DitHeadError, atomic_path, fast_autocast, read_json
 from .faces import fixed_mask
+from .video import VIDEO_SUFFIXES
 
 # %% ../nbs/09_data.ipynb #cell032
 def prepared_clips(
@@ -45,7 +45,7 @@ def split_clips(
     """
     if not 0 < held_out <= 0.5:
         raise DitHeadError(f"held_out: {held_out}; expected more than 0 and at most .5.")
-    ends = "|".join(k[1:] for k in KINDS)
+    ends = "|".join(k[1:] for k in VIDEO_SUFFIXES)
 
     def person(c):
         return re.sub(rf"(_twin|_\d+|_({ends}))+$", "", c.name)
