@@ -78,25 +78,36 @@ def photograph(
     return x.clamp(0, 1) * 2 - 1
 
 # %% ../nbs/lab/cameras.ipynb #cam012
-def _blur(x, sigma, radius=4):
+def _blur(
+    x: torch.Tensor,  # (B,C,H,W)
+    sigma: torch.Tensor,  # (B,) pixels
+    radius: int = 4,
+) -> torch.Tensor:
     "A Gaussian of each picture's own width, as a sum of shifted copies; 0 leaves it sharp."
     at = torch.arange(-radius, radius + 1, device=x.device)
-    k = torch.exp(-0.5 * (at / sigma.clamp(min=0.05)[:, None]) ** 2)
-    k = (k / k.sum(1, keepdim=True))[:, :, None, None, None]
-    H, W = x.shape[-2:]
+    g = torch.exp(-0.5 * (at / sigma.clamp(min=0.05)[:, None]) ** 2)
+    g = (g / g.sum(1, keepdim=True))[:, radius:, None, None, None]  # (B,radius+1,1,1,1)
     y = F.pad(x, (radius,) * 4, mode="reflect")
-    rows = k[:, radius] * y[:, :, radius : radius + H]
-    for j in range(1, radius + 1):
-        shifted = y[:, :, radius + j : radius + j + H] + y[:, :, radius - j : radius - j + H]
-        rows = torch.addcmul(rows, k[:, radius + j].expand_as(rows), shifted)
-    out = k[:, radius] * rows[..., radius : radius + W]
-    for j in range(1, radius + 1):
-        shifted = rows[..., radius + j : radius + j + W] + rows[..., radius - j : radius - j + W]
-        out = torch.addcmul(out, k[:, radius + j].expand_as(out), shifted)
-    return torch.where(sigma[:, None, None, None] > 0.1, out, x)
+    y = _blur_along(y, g, -2)
+    y = _blur_along(y, g, -1)
+    return torch.where(sigma[:, None, None, None] > 0.1, y, x)
 
 
-def _compress(x, strength):
+def _blur_along(y: torch.Tensor, g: torch.Tensor, dim: int) -> torch.Tensor:
+    "Weighted sum of copies shifted along one side, which becomes shorter by the padding."
+    radius = g.shape[1] - 1
+    length = y.shape[dim] - 2 * radius
+    out = g[:, 0] * y.narrow(dim, radius, length)
+    for j in range(1, radius + 1):
+        shifted = y.narrow(dim, radius + j, length) + y.narrow(dim, radius - j, length)
+        out = torch.addcmul(out, g[:, j].expand_as(out), shifted)
+    return out
+
+
+def _compress(
+    x: torch.Tensor,  # (B,C,H,W) in [0,1]
+    strength: torch.Tensor,  # (B,), the larger, the coarser; 0: none
+) -> torch.Tensor:
     "Blocks of 8×8 cosines, rounded as JPEG rounds them: the finer the detail, the coarser."
     k = torch.arange(8, device=x.device, dtype=torch.float32)
     D = torch.cos(math.pi / 8 * (k + 0.5) * k[:, None]) * 0.5

@@ -24,13 +24,11 @@ from .faces import align, to_crop
 from .landmarks import Landmarker
 from .prepare import mouth_shape
 from .track import read_crops, track_clip
-from .video import probe
+from .video import VideoInfo, probe
 from .writer import VideoWriter
 
 # %% ../nbs/lab/pack.ipynb #pack011
 AUDIO_STEP = 0.25  # of a standard deviation: how coarsely sound features are rounded
-
-
 POINT_STEPS = 4  # per pixel: how finely landmarks are kept
 
 
@@ -61,48 +59,70 @@ def pack_clip(
     "Write NAME.mp4 with aligned crops and NAME.npz with landmarks, mouth and sound of one clip."
     video, out = Path(video), Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    info = probe(video)
-    twin = twin_of(video)
+    info, name = probe(video), f"{person}_{video.stem}"
     if points is None:
         points = _points(video, landmarker or Landmarker("mesh"))
-    name = f"{person}_{video.stem}"
     rows = np.flatnonzero(np.isfinite(points[:, 0, 0]))[::every]
     affines = align(points, size)
-    kept = np.full_like(affines, np.nan)
-    kept[rows] = affines[rows]
-    with VideoWriter(out / f"{name}.mp4", size, size, info.fps / every, crf=crf) as writer:
-        for _, crops in read_crops(info, kept, size):
-            writer.write(crops.transpose(0, 2, 3, 1))
-    truth = video.with_suffix(".json")
-    exact = points
-    if truth.exists():
-        exact = np.array(json.loads(truth.read_text(encoding="utf-8"))["landmarks"], np.float32)
-    in_crop = to_crop(exact[: len(points)], affines)
-    sound = encoder(load_audio(video))
-    n = int(np.ceil(len(sound) / 2))
-    sound = audio_windows(sound, n, 25, before=0, after=0)[:, 0].numpy()
+    _write_crops(out / f"{name}.mp4", info, affines, rows, size, every, crf)
+    in_crop = to_crop(_exact(video, points), affines)[rows]
     arrays = dict(
         time=(rows / float(info.fps)).astype(np.float32),
-        points=np.round(in_crop[rows] * POINT_STEPS).astype(np.int16),
-        sound=np.clip(np.round(sound / AUDIO_STEP), -127, 127).astype(np.int8),
+        points=np.round(in_crop * POINT_STEPS).astype(np.int16),
+        sound=_rounded(encoder(load_audio(video))),
     )
     with atomic_path(out / f"{name}.npz") as tmp:
         np.savez(tmp, **arrays)
+    twin = twin_of(video)
     has_twin = f"{person}_{twin.stem}" if twin.exists() else None
     return PackedClip(name, person, kind, len(rows), float(info.fps) / every, has_twin)
 
 # %% ../nbs/lab/pack.ipynb #pack014
-def _points(video, landmarker):
+def _points(video: Path, landmarker: Landmarker) -> np.ndarray:  # (N,68,2)
     "Landmarks of a clip; a twin shares those of its first clip, so that both are cut alike."
     first = video.with_stem(video.stem[:-5]) if video.stem.endswith("_twin") else video
     return track_clip(first if first.exists() else video, landmarker).points
 
+
+def _exact(video: Path, points: np.ndarray) -> np.ndarray:  # (N,68,2)
+    "The landmarks of the truth beside a rendered clip; the given ones of any other."
+    truth = video.with_suffix(".json")
+    if not truth.exists():
+        return points
+    landmarks = json.loads(truth.read_text(encoding="utf-8"))["landmarks"]
+    return np.array(landmarks, np.float32)[: len(points)]
+
+
+def _write_crops(
+    path: Path,
+    info: VideoInfo,
+    affines: np.ndarray,  # (N,2,3)
+    rows: np.ndarray,  # frames to keep
+    size: int,
+    every: int,
+    crf: int,
+) -> None:
+    "Write the aligned crops of some frames as a video."
+    kept = np.full_like(affines, np.nan)
+    kept[rows] = affines[rows]
+    with VideoWriter(path, size, size, info.fps / every, crf=crf) as writer:
+        for _, crops in read_crops(info, kept, size):
+            writer.write(crops.transpose(0, 2, 3, 1))
+
+
+def _rounded(sound: torch.Tensor) -> np.ndarray:  # (F,D) at 50 Hz → (ceil(F/2),D) i8 at 25 Hz
+    "Every second row of the features, in steps of `AUDIO_STEP`."
+    n = int(np.ceil(len(sound) / 2))
+    rows = audio_windows(sound, n, 25, before=0, after=0)[:, 0].numpy()
+    return np.clip(np.round(rows / AUDIO_STEP), -127, 127).astype(np.int8)
+
 # %% ../nbs/lab/pack.ipynb #pack018
-def write_index(clips: Sequence[PackedClip], out: str | Path) -> None:
+def write_index(
+    clips: Sequence[PackedClip],
+    out: str | Path,  # folder in which `pack_clip` left them
+) -> None:
     "List the clips of a packed set, and join their arrays in one small file."
-    out = Path(out)
-    names = {c.name for c in clips}
-    arrays = {}
+    out, names, arrays = Path(out), {c.name for c in clips}, {}
     for c in clips:
         c.twin = c.twin if c.twin in names else None
         with np.load(out / f"{c.name}.npz") as z:
@@ -115,13 +135,16 @@ def write_index(clips: Sequence[PackedClip], out: str | Path) -> None:
     blob = b"".join(np.ascontiguousarray(a).tobytes() for a in (time, moves.T, sound.T))
     with atomic_path(out / "arrays.xz") as tmp:
         tmp.write_bytes(lzma.compress(blob))
-    meta = dict(clips=[asdict(c) for c in clips], sound_rows=rows, dim=arrays["sound"][0].shape[1])
+    meta = dict(clips=[asdict(c) for c in clips], sound_rows=rows, dim=sound.shape[1])
     with atomic_path(out / "index.json") as tmp:
         tmp.write_text(json.dumps(meta), encoding="utf-8")
 
 # %% ../nbs/lab/pack.ipynb #pack021
 class PackedSet:
-    "A packed set in memory: `crops` (N,3,S,S) u8, `points`, `mouth`, and `windows` of sound."
+    """
+    A packed set in memory: `crops` (N,3,S,S) u8, `time` (N,) s, `points` (N,68,2) pixels,
+    `mouth`, `clip` (N,), and `windows` of sound.
+    """
 
     def __init__(
         self,
@@ -137,36 +160,33 @@ class PackedSet:
                 "Make one with pack_clip and write_index."
             )
         meta = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        self.clips = [PackedClip(**c) for c in meta["clips"]]
-        N, D = sum(c.frames for c in self.clips), meta["dim"]
-        blob = lzma.decompress((folder / "arrays.xz").read_bytes())
-        take = _Cut(blob)
-        time = take(np.float32, (N,))
-        moves, sound = take(np.int16, (136, N)), take(np.int8, (D, sum(meta["sound_rows"])))
-        points = np.cumsum(moves.T.astype(np.int32), 0).reshape(N, 68, 2) / POINT_STEPS
-        self.time = torch.from_numpy(time).to(device)
-        self.points = torch.from_numpy(points).float().to(device)
-        sound = torch.from_numpy(np.ascontiguousarray(sound.T)).to(device)
-        if most:
-            self.clips = self.clips[:most]
-        with ThreadPoolExecutor(threads) as pool:
-            parts = list(
-                pool.map(lambda c: _decode(folder / f"{c.name}.mp4", c.frames), self.clips)
-            )
-        self.crops = torch.cat([torch.from_numpy(p).to(device) for p in parts])
-        N = len(self.crops)
-        self.time, self.points = self.time[:N], self.points[:N]
-        count = torch.tensor([c.frames for c in self.clips], device=device)
-        self.count, self.first = count, count.cumsum(0) - count
-        self.clip = torch.repeat_interleave(torch.arange(len(count), device=device), count)
-        size = self.crops.shape[-1]
-        parts = self.points.cpu().split([c.frames for c in self.clips])
-        mouths = [torch.from_numpy(mouth_shape(p.numpy(), size)) for p in parts]
-        self.mouth = torch.cat(mouths).to(device)
+        clips = [PackedClip(**c) for c in meta["clips"]]
+        self.clips = clips[: most or None]
+        N = sum(c.frames for c in self.clips)
+        time, points, sound = _arrays(folder / "arrays.xz", clips, meta)
+        self.time = torch.from_numpy(time[:N]).to(device)
+        self.points = torch.from_numpy(points[:N]).float().to(device)
+        self.crops = _all_crops(folder, self.clips, threads, device)
+        self._number_frames(device)
+        self.mouth = self._mouths().to(device)
+        rows = torch.tensor(meta["sound_rows"][: len(self.clips)], device=device)
+        self._sound = torch.from_numpy(sound).to(device)
+        self._sound_rows, self._sound_first = rows, rows.cumsum(0) - rows
+
+    def _number_frames(self, device: torch.device | str) -> None:
+        "Each clip's frames and twin, and each frame's clip."
+        self.count = torch.tensor([c.frames for c in self.clips], device=device)
+        self.first = self.count.cumsum(0) - self.count
+        numbers = torch.arange(len(self.clips), device=device)
+        self.clip = torch.repeat_interleave(numbers, self.count)
         at = {c.name: k for k, c in enumerate(self.clips)}
         self.twin = torch.tensor([at.get(c.twin, -1) for c in self.clips], device=device)
-        rows = torch.tensor(meta["sound_rows"][: len(self.clips)], device=device)
-        self._sound, self._sound_rows, self._sound_first = sound, rows, rows.cumsum(0) - rows
+
+    def _mouths(self) -> torch.Tensor:
+        "The shape of every mouth, measured clip by clip."
+        size = self.crops.shape[-1]
+        parts = self.points.cpu().split([c.frames for c in self.clips])
+        return torch.cat([torch.from_numpy(mouth_shape(p.numpy(), size)) for p in parts])
 
     def __len__(self):
         return len(self.crops)
@@ -180,40 +200,53 @@ class PackedSet:
         "The sound around some frames: eleven steps of 1/25 s."
         clip = self.clip[i] if clip is None else clip
         t = self.time[i] if shift is None else self.time[i] + shift
-        at = t[:, None] * 25 + torch.arange(-5, 6, device=t.device)
+        at = t[:, None] * 25 + torch.arange(-5, 6, device=t.device)  # (B,11) rows
         last = self._sound_rows[clip][:, None] - 1
         at = torch.minimum(at.clamp(min=0), last.float())
-        lo = at.floor().long()
-        hi = torch.minimum(lo + 1, last)
+        low = at.floor().long()
+        high = torch.minimum(low + 1, last)
         first = self._sound_first[clip][:, None]
-        a, b = (self._sound[first + j].float() * AUDIO_STEP for j in (lo, hi))
-        return torch.lerp(a, b, (at - lo)[..., None])
+        a, b = (self._sound[first + row].float() * AUDIO_STEP for row in (low, high))
+        return torch.lerp(a, b, (at - low)[..., None])
 
 # %% ../nbs/lab/pack.ipynb #pack023
-class _Cut:
-    "Arrays one after another from a run of bytes."
+def _arrays(path: Path, clips: list, meta: dict) -> tuple:
+    "Time (N,) s f32, landmarks (N,68,2) pixels, sound (rows,D) i8 of all clips."
+    N, rows, D = sum(c.frames for c in clips), sum(meta["sound_rows"]), meta["dim"]
+    kinds = (np.float32, (N,)), (np.int16, (136, N)), (np.int8, (D, rows))
+    blob, at, found = lzma.decompress(path.read_bytes()), 0, []
+    for kind, shape in kinds:
+        a = np.frombuffer(blob, kind, int(np.prod(shape)), at).reshape(shape)
+        at += a.nbytes
+        found.append(a.copy())
+    time, moves, sound = found
+    points = np.cumsum(moves.T.astype(np.int32), 0).reshape(N, 68, 2) / POINT_STEPS
+    return time, points, np.ascontiguousarray(sound.T)
 
-    def __init__(self, blob):
-        self.blob, self.at = blob, 0
 
-    def __call__(self, kind, shape):
-        n = int(np.prod(shape))
-        a = np.frombuffer(self.blob, kind, n, self.at).reshape(shape).copy()
-        self.at += a.nbytes
-        return a
+def _all_crops(folder: Path, clips: list, threads: int, device) -> torch.Tensor:  # (N,3,S,S) u8
+    "Decode the clips' videos side by side."
+
+    def crops(clip: PackedClip) -> np.ndarray:
+        return _decode(folder / f"{clip.name}.mp4", clip.frames)
+
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(crops, clips))
+    return torch.cat([torch.from_numpy(p).to(device) for p in parts])
 
 
 def _decode(path: Path, frames: int) -> np.ndarray:  # (frames,3,S,S) u8
+    "All frames of a video. Raises `DitHeadError` where there are fewer."
     import cv2
 
     video, out = cv2.VideoCapture(str(path)), None
     for k in range(frames):
-        ok, im = video.read()
+        ok, picture = video.read()
         if not ok:
             raise DitHeadError(
                 f"{path}: {k} frames could be decoded; expected {frames}. Copy the set again."
             )
         if out is None:
-            out = np.empty((frames, 3, *im.shape[:2]), np.uint8)
-        out[k] = im[..., ::-1].transpose(2, 0, 1)
+            out = np.empty((frames, 3, *picture.shape[:2]), np.uint8)
+        out[k] = picture[..., ::-1].transpose(2, 0, 1)
     return out

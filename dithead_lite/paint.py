@@ -49,7 +49,10 @@ def _with_gums(picture: np.ndarray, alpha: np.ndarray) -> np.ndarray:  # (192,44
     return np.dstack([picture, alpha * 255]).clip(0, 255).astype(np.uint8)
 
 # %% ../nbs/lab/paint.ipynb #61fd9554
-_UPPER_WIDTHS = [0.043, 0.033, 0.038, 0.036, 0.035, 0.05, 0.05]  # half of each, from the middle
+# half of each tooth's width, from the middle to the side
+_UPPER_WIDTHS = [0.043, 0.033, 0.038, 0.036, 0.035, 0.05, 0.05]
+_LOWER_WIDTHS = [0.027, 0.030, 0.035, 0.036, 0.037, 0.055, 0.055]
+_EDGES = (0, 0.006, 0.002, 0.012, 0.014, 0.016, 0.018)  # how high each tooth's lower edge is
 
 
 def drawn_teeth(
@@ -59,25 +62,31 @@ def drawn_teeth(
     "Teeth drawn from their usual widths and heights, for where no smile is at hand."
     import cv2
 
-    widths = [0.027, 0.030, 0.035, 0.036, 0.037, 0.055, 0.055] if lower else _UPPER_WIDTHS
-    widths = np.array(widths) * rng.uniform(0.92, 1.05)
+    widths = np.array(_LOWER_WIDTHS if lower else _UPPER_WIDTHS) * rng.uniform(0.92, 1.05)
+    shade, bottom, reach = _tooth_row(widths, rng)
     x, up = _sheet_x(), _sheet_height()[:, None]
+    colour = np.array([216, 205, 184]) * rng.uniform(0.85, 1.05)
+    picture = colour * (shade * (0.93 + 0.5 * np.clip(up, 0, 0.12)))[..., None]
+    alpha = np.clip((up - bottom) * PIXELS / 3 + 0.5, 0, 1)
+    alpha = alpha * (abs(x) < reach)
+    return _with_gums(cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 1.5), alpha)
+
+
+def _tooth_row(widths: np.ndarray, rng: np.random.Generator) -> tuple:
+    "Brightness (448,) and lower edge (448,) of a row of teeth, and how far it reaches to a side."
+    x = _sheet_x()
     shade, bottom = np.full(len(x), 0.45), np.full(len(x), 0.03)
     for side in (-1, 1):
         start = 0.0
         for k, half in enumerate(widths):
             u = (side * x - start) / (2 * half)
             inside = (u >= 0) & (u < 1)
-            t = abs(2 * u - 1)
+            t = abs(2 * u - 1)  # 0 in its middle, 1 at its sides
             shade[inside] = (1 - 0.22 * t**6 - 0.04 * k)[inside]
-            edge = (0, 0.006, 0.002, 0.012, 0.014, 0.016, 0.018)[k] + rng.normal(0, 0.002)
+            edge = _EDGES[k] + rng.normal(0, 0.002)
             bottom[inside] = (edge + 0.012 * t**5)[inside]
             start += 2 * half
-    colour = np.array([216, 205, 184]) * rng.uniform(0.85, 1.05)
-    picture = colour * (shade * (0.93 + 0.5 * np.clip(up, 0, 0.12)))[..., None]
-    alpha = np.clip((up - bottom) * PIXELS / 3 + 0.5, 0, 1)
-    alpha = alpha * (abs(x) < start)
-    return _with_gums(cv2.GaussianBlur(picture.astype(np.float32), (0, 0), 1.5), alpha)
+    return shade, bottom, start
 
 # %% ../nbs/lab/paint.ipynb #323a706f
 def _inside(world: np.ndarray) -> tuple:  # two (H,W) bool
@@ -112,36 +121,51 @@ def _tooth_mask(texture: np.ndarray, world: np.ndarray) -> np.ndarray | None:  #
 # %% ../nbs/lab/paint.ipynb #ffd34b53
 def _cut_teeth(texture: np.ndarray, teeth: np.ndarray) -> np.ndarray | None:  # (192,448,4) u8
     "Unroll the teeth of a smile onto a sheet with the incisors' edge at a fixed row."
-    import cv2
-
     columns = np.flatnonzero(teeth.sum(0) > 6)
     if len(columns) < 80:
         return None
+    x, top, low, edge = _tooth_edges(teeth, columns)
+    y = edge - 4 - _sheet_height()[:, None] * PIXELS + 0 * x
+    near = np.minimum(x - columns[0], columns[-1] - x) / 16
+    shown = np.clip(np.minimum(np.minimum(y - top, low - y) / 8 + 0.5, near), 0, 1)
+    if ((shown > 0.9) & (_sheet_height()[:, None] < 0.1)).sum() < 2000:
+        return None
+    picture, drawn_alpha = _with_drawn(texture, x, y, shown, int(edge))
+    below = np.clip((low - y) / 2 + 0.5, 0, 1)
+    alpha = drawn_alpha + (below - drawn_alpha) * np.clip(near, 0, 1)
+    return np.dstack([picture, 255 * alpha]).clip(0, 255).astype(np.uint8)
+
+
+def _tooth_edges(teeth: np.ndarray, columns: np.ndarray) -> tuple:
+    "Column, top and bottom (448,) in the texture for the sheet's columns; the incisors' edge."
+    import cv2
+
+    blur = {"borderType": cv2.BORDER_REPLICATE}
     top = np.array([np.flatnonzero(teeth[:, x])[0] for x in columns], float)
     low = np.array([np.flatnonzero(teeth[:, x])[-1] for x in columns], float)
-    blur = {"borderType": cv2.BORDER_REPLICATE}
     first, last = columns[0], columns[-1]
     middle = abs(columns - (first + last) / 2) < 0.2 * (last - first)
     edge = np.median(low[middle])
     x = to_texture(np.c_[_sheet_x(), 0 * _sheet_x()])[:, 0]
     low = cv2.GaussianBlur(np.clip(low, edge - 12, edge + 4)[None], (0, 0), 5, **blur)[0]
-    low = np.interp(x, columns, low) - 4
-    top = np.interp(x, columns, cv2.GaussianBlur(top[None], (0, 0), 3, **blur)[0]) + 4
-    y = edge - 4 - _sheet_height()[:, None] * PIXELS + 0 * x
+    top = cv2.GaussianBlur(top[None], (0, 0), 3, **blur)[0]
+    return x, np.interp(x, columns, top) + 4, np.interp(x, columns, low) - 4, edge
+
+
+def _with_drawn(
+    texture: np.ndarray, x: np.ndarray, y: np.ndarray, shown: np.ndarray, seed: int
+) -> tuple:  # picture (192,448,3), the drawn teeth's alpha (192,448)
+    "The photograph where it shows teeth, drawn ones of the same colour elsewhere."
+    import cv2
+
     cols = np.float32(np.broadcast_to(x, y.shape))
     photo = cv2.remap(texture, cols, np.float32(y), cv2.INTER_LINEAR).astype(np.float32)
-    near = np.minimum(x - first, last - x) / 16
-    shown = np.clip(np.minimum(np.minimum(y - top, low - y) / 8 + 0.5, near), 0, 1)
     tooth = (shown > 0.9) & (_sheet_height()[:, None] < 0.1)
-    if tooth.sum() < 2000:
-        return None
-    drawn = drawn_teeth(np.random.default_rng(int(edge))).astype(np.float32)
+    drawn = drawn_teeth(np.random.default_rng(seed)).astype(np.float32)
     level = np.median(photo[tooth], 0) / np.median(drawn[tooth, :3], 0)
-    below = np.clip((low - y) / 2 + 0.5, 0, 1)
-    below = drawn[..., 3] / 255 + (below - drawn[..., 3] / 255) * np.clip(near, 0, 1)
     picture = drawn[..., :3] * level
     picture += (photo - picture) * shown[..., None]
-    return np.dstack([picture, 255 * below]).clip(0, 255).astype(np.uint8)
+    return picture, drawn[..., 3] / 255
 
 # %% ../nbs/lab/paint.ipynb #76d64005
 def smile_teeth(
@@ -208,9 +232,19 @@ def paint(
     seed: int = 0,  # of the wall's blots
 ) -> np.ndarray:  # (1152,1088,3) u8
     "The photograph without a red cast, with livelier lips and another wall."
+    texture = _less_red(fit).astype(np.float32)
+    _paint_lips(texture, fit, lips)
+    behind_head = _wall_mask(fit.texture) if wall else None
+    if behind_head is not None:
+        behind = np.float32(wall) + _blots(texture.shape[1::-1], seed)
+        texture += (behind - texture) * behind_head[..., None]
+    return texture.clip(0, 255).astype(np.uint8)
+
+
+def _paint_lips(texture: np.ndarray, fit: Fit, lips: float) -> None:
+    "Move the lips' colour away from the skin's, in Lab; darkness less than colour."
     import cv2
 
-    texture = _less_red(fit).astype(np.float32)
     ring = to_texture(np.concatenate([fit.marks[_UPPER], fit.marks[_LOWER][-2:0:-1]]))
     (x0, y0), (x1, y1) = ring.min(0).astype(int) - 30, ring.max(0).astype(int) + 30
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
@@ -222,18 +256,15 @@ def paint(
     away = np.maximum(lab - skin, [-18, -99, -99])
     lab = np.float32(lab + soft * more * away)
     texture[y0:y1, x0:x1] = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1) * 255
-    behind_head = _wall_mask(fit.texture) if wall else None
-    if behind_head is not None:
-        r = np.random.default_rng([seed, 12])
-        blot = sum(
-            a
-            * cv2.resize(
-                r.uniform(-1, 1, (n, n, 3)).astype(np.float32),
-                texture.shape[1::-1],
-                interpolation=cv2.INTER_CUBIC,
-            )
-            for n, a in ((3, 30), (7, 15))
-        )
-        behind = np.float32(wall) + blot
-        texture += (behind - texture) * behind_head[..., None]
-    return texture.clip(0, 255).astype(np.uint8)
+
+
+def _blots(size: tuple, seed: int) -> np.ndarray:  # (H,W,3)
+    "Soft blots of two sizes, as walls have them."
+    import cv2
+
+    r = np.random.default_rng([seed, 12])
+    blots = 0
+    for n, strength in ((3, 30), (7, 15)):
+        noise = r.uniform(-1, 1, (n, n, 3)).astype(np.float32)
+        blots = blots + strength * cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC)
+    return blots

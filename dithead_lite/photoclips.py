@@ -260,9 +260,7 @@ def _stage(size: int) -> PhotoStage:
     return PhotoStage(size)
 
 
-def _work(
-    set_: _Settings, name: str, face: tuple, seed: int, language: str, flite: bool
-) -> str:
+def _work(set_: _Settings, name: str, face: tuple, seed: int, language: str, flite: bool) -> str:
     "One clip of `make_photo_clips`; says what was wrong with the photograph."
     r = np.random.default_rng([seed, 14])
     _, neutral, smile = face
