@@ -18,10 +18,9 @@ from tqdm.auto import tqdm
 from .audio import RATE, audio_windows, load_audio
 from .data import to_float
 from .diffusion import time_grid
-from .dit import DiTHead
 from .encoders import AudioEncoder
 from .faces import face_masks, paste_back, to_crop, warp_crop
-from .generator import DubSettings, MouthGenerator, choose_sampler, load_networks
+from .generator import MouthGenerator, Networks, choose_sampler
 from .interpolation import fill_in, interpolate_clip, key_frames
 from .job import Stopwatch, check_job, sample_files
 from .landmarks import Landmarker
@@ -29,7 +28,6 @@ from .rife import IFNet, load_rife
 from .stream import stream_chunks
 from .track import Track, choose_references, track_clip
 from .video import VideoInfo, chunk_size, probe, read_frames
-from .vqgan import VQGAN
 from .writer import VideoWriter
 
 # %% ../nbs/11_dub.ipynb #cell019
@@ -58,16 +56,13 @@ class Dubber(MouthGenerator):
 
     def __init__(
         self,
-        faces: VQGAN,  # autoencoder of faces
-        masked: VQGAN,  # autoencoder of masked faces
-        dit: DiTHead,  # the denoiser
-        settings: DubSettings,
+        networks: Networks,  # three networks and their settings
         device: torch.device | str | None = None,  # default: the best there is
         face: str | int = "largest",  # or 'left', 'right', or a number from the left
         landmarks: str = "auto",  # backend of `Landmarker`
     ):
-        super().__init__(faces, masked, dit, settings, device)
-        self.encoder = AudioEncoder(settings.audio)
+        super().__init__(networks, device)
+        self.encoder = AudioEncoder(self.settings.audio)
         self.landmarker = Landmarker(landmarks, face)
 
     @classmethod
@@ -80,7 +75,7 @@ class Dubber(MouthGenerator):
         landmarks: str = "auto",  # backend of `Landmarker`
     ) -> "Dubber":
         "Load the networks and their settings. Raises `DitHeadError` when a part is missing."
-        return cls(*load_networks(weights, slim), device, face, landmarks)
+        return cls(Networks.load(weights, slim), device, face, landmarks)
 
     def track(
         self,
@@ -156,14 +151,14 @@ class Dubber(MouthGenerator):
         info, noise, affines = probe(video), self.noise(seed), track.affines(self.size)
         done = 0
         for index, frames in stream_chunks(info, len(track.points), n_out, chunk_size(info)):
-            windows = audio_windows(features, len(index), float(info.fps), start=done)
             found = track.found[index]  # (n,) bool
             rows = index[found]  # frames of the source with a face
             if len(rows):
                 shots = track.shot[rows]
                 crops = to_float(warp_crop(frames[found], affines[rows], self.size))  # (n,3,S,S)
                 order = _order(done + np.flatnonzero(found), shots)
-                audio = windows[torch.from_numpy(found)]  # (n,11,D)
+                audio = audio_windows(features, len(index), float(info.fps), start=done)
+                audio = audio[torch.from_numpy(found)]  # (n,11,D)
                 new = self.draw(crops, references[shots], audio, noise, order, rife, **how)
                 frames = frames.copy()
                 frames[found] = self.paste(frames[found], new, track.points[rows], affines[rows])
