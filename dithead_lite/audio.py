@@ -43,7 +43,7 @@ def check_samples(
         raise DitHeadError(f"{name}: {found}. Convert the file again.")
     return x.astype(np.float32, copy=False)
 
-
+# %% ../nbs/05_audio.ipynb #aud12
 # 5.1 goes by way of stereo: its centre stays loud
 _MONO = "aformat=sample_fmts=flt:channel_layouts=stereo|mono,aresample=ochl=mono:rematrix_maxval=1"
 
@@ -102,7 +102,7 @@ def triangles(
     fall = (edges[2:] - f) / widths[1:]
     return np.maximum(0, np.minimum(rise, fall))
 
-
+# %% ../nbs/05_audio.ipynb #aud22
 @functools.cache
 def mel_filters(
     bands: int = BANDS,  # number of triangles
