@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from .blocks import ResBlock
-from .losses import edge_loss
-from .saving import fill, save_tensors
 from safetensors.torch import load_file
 from torch import nn
 
+from .blocks import ResBlock
 from .core import DitHeadError
+from .losses import edge_loss
+from .saving import fill, save_tensors
 from .vqgan import VQGAN, VQGANConfig
 
 # %% ../nbs/lab/slim.ipynb #cell210
