@@ -134,7 +134,7 @@ def _note_motion(note: _Notes, who: str, strip: np.ndarray, seen: np.ndarray) ->
 def _compare(
     note: _Notes, pairs: Iterator[tuple], right: np.ndarray, got: np.ndarray, every: int
 ) -> None:
-    "Pixels on every so-manyth frame, motion on all; `right`, `got`: landmarks of source and dub."
+    "Pixels of one frame in `every`, motion of all; `right`, `got`: landmarks of source and dub."
     size = face_size(right)
     affines = align(right, size)
     seen, found = (np.isfinite(points[:, 0, 0]) for points in (right, got))

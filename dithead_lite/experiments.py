@@ -18,8 +18,8 @@ from .audio import audio_windows, load_audio
 from .clipfiles import twin_of
 from .core import DitHeadError, need
 from .data import to_float
+from .dub import Dubber
 from .faces import align, warp_crop
-from .landmarks import Landmarker
 from .person import Person
 from .probes import SMALL, Known, exact_opening, figures, tools
 from .speakers import make_clip
@@ -43,11 +43,6 @@ class Stranger:
     weights: str | Path | None = SMALL  # that all of this is for
 
 
-def _landmarks(frames: np.ndarray, lips: Landmarker) -> np.ndarray:  # (n,68,2)
-    "Landmarks of frames in memory."
-    return track_frames(frames, lips).points
-
-
 @torch.no_grad()
 def stranger(
     folder: Path,  # the two clips are rendered here, once
@@ -68,34 +63,30 @@ def stranger(
     truth = folder / f"p{seed}_{language}_{seconds:g}_{turn:g}.mp4"
     source = twin_of(truth)
     if not truth.with_suffix(".json").exists():
-        person = Person.random(seed)
         view = dict(twin=True, fps=fps, turn=np.radians(turn))
-        make_clip(folder, truth.stem, person, language, seconds, stage, seed, **view)
+        make_clip(folder, truth.stem, Person.random(seed), language, seconds, stage, seed, **view)
     right, frames = (np.stack(list(read_frames(p))) for p in (truth, source))
     if change:
         frames = np.stack([change(f) for f in frames])
-    points, best = _landmarks(frames, lips), _landmarks(right, lips)
+    points, best = (track_frames(film, lips).points for film in (frames, right))
     rows = np.flatnonzero(np.isfinite(points[:, 0, 0]) & np.isfinite(best[:, 0, 0]))
     if len(rows) < 9:
         raise DitHeadError(
             f"seed {seed}, turned {turn:g}°: a face in {len(rows)} of {len(frames)} frames; "
             "expected at least 9. Change the picture less."
         )
-    crops = to_float(warp_crop(frames[rows], align(points[rows], dubber.size), dubber.size))
-    k = choose_references(points[rows], dubber.dit.cfg.references)
     windows = audio_windows(dubber.encoder(load_audio(truth)), len(frames), fps)
-    return Stranger(
-        frames=frames[rows],
-        truth=right[rows],
-        points=points[rows],
-        right=best[rows],
-        exact=exact_opening(truth)[rows],
-        other=exact_opening(source)[rows],
-        crops=crops,
-        reference=dubber.faces.to_latents(crops[k]).flatten(0, 1)[None],
-        audio=windows[rows],
-        weights=weights,
-    )
+    openings = exact_opening(truth), exact_opening(source)
+    known = (frames, right, points, best, *openings)
+    given = _conditions(dubber, frames[rows], points[rows])
+    return Stranger(*(x[rows] for x in known), *given, windows[rows], weights)
+
+
+def _conditions(dubber: Dubber, frames: np.ndarray, points: np.ndarray) -> tuple:
+    "Crops (n,3,S,S) in [-1,1], and the latents (1,R*C,h,w) of the references among them."
+    crops = to_float(warp_crop(frames, align(points, dubber.size), dubber.size))
+    k = choose_references(points, dubber.dit.cfg.references)
+    return crops, dubber.faces.to_latents(crops[k]).flatten(0, 1)[None]
 
 # %% ../nbs/lab/experiments.ipynb #exp009
 def redraw(
@@ -132,7 +123,7 @@ def score(
 ) -> dict:  # of `figures`
     "Paste, find the landmarks, measure where a face is found."
     out = paste(person, crops)
-    got = _landmarks(out, tools(person.weights)[1])
+    got = track_frames(out, tools(person.weights)[1]).points
     dub = Known(person.truth, person.frames, out, person.right, got, person.exact, person.other)
     found = np.isfinite(got[:, 0, 0])
     return figures(Known(*(x[found] for x in dub)), 2)

@@ -161,7 +161,7 @@ def train_syncnet(
         opt.step()
         plan.step()
         if step % 100 == 0 or step == steps:
-            found = f"held-out people: {_rate(net, strangers):.1%} of 192 found"
+            found = f"{_rate(net, strangers):.1%} of the mouths of held-out people find their sound"
             log(f"step {step}: loss {loss.item():.3f}, {found}")
     config = dict(model=dict(width=32, dim=128), steps=steps, lr=lr, seed=seed)
     unseen = [clip.stem for clip in names[-held_out:]]
