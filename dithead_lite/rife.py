@@ -71,7 +71,7 @@ class IFBlock(nn.Module):
         flow, logit = x.split([4, 1], dim=1)
         return 2 * scale * flow, logit
 
-# %% ../nbs/07_rife.ipynb #cell025
+# %% ../nbs/07_rife.ipynb #fuse
 class Intermediate(NamedTuple):
     "The intermediate frame between a and b, as IFNet estimates it after one block."
 
@@ -82,6 +82,14 @@ class Intermediate(NamedTuple):
     warped_b: Tensor  # (B,3,H,W), b likewise
 
 
+def _fuse(a, b, flow, logit) -> Intermediate:
+    "Warp both frames and take from each what the mask says."
+    A = warp(a, flow[:, :2])  # (B,3,H,W)
+    B = warp(b, flow[:, 2:])  # (B,3,H,W)
+    m = logit.sigmoid()  # (B,1,H,W)
+    return Intermediate(m * A + (1 - m) * B, flow, m, A, B)
+
+# %% ../nbs/07_rife.ipynb #cell025
 class IFNet(nn.Module):
     """
     RIFE's network (Huang et al. 2022) in the layout of its version 4.0.
@@ -120,14 +128,6 @@ class IFNet(nn.Module):
             logit = logit + logit_change
             found.append(_fuse(a, b, flow, logit))
         return found
-
-
-def _fuse(a, b, flow, logit) -> Intermediate:
-    "Warp both frames and take from each what the mask says."
-    A = warp(a, flow[:, :2])  # (B,3,H,W)
-    B = warp(b, flow[:, 2:])  # (B,3,H,W)
-    m = logit.sigmoid()  # (B,1,H,W)
-    return Intermediate(m * A + (1 - m) * B, flow, m, A, B)
 
 # %% ../nbs/07_rife.ipynb #cell036
 def load_rife(
