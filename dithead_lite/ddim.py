@@ -106,6 +106,14 @@ def log_snr_grid(
     return t[::-1].tolist()
 
 # %% ../nbs/06_ddim.ipynb #cell034
+def _middle(value: Tensor, h: float, before: tuple | None) -> Tensor:
+    "A value continued to the middle of a step h, on the line from the value and step before."
+    if before is None:
+        return value
+    last, h_last = before
+    return value + h / (2 * h_last) * (value - last)
+
+
 @torch.no_grad()
 def dpm_sample(
     model: Callable,  # network (x, t) -> output
@@ -125,12 +133,10 @@ def dpm_sample(
         x0, _ = denoise(model, schedule, x, t, prediction, k, len(ts))
         a, s = schedule.rates(t, x)  # √ᾱ_t, √(1-ᾱ_t)
         a_prev, s_prev = schedule.rates(t_prev, x)
-        D = x0  # x̂_0 in the middle of the step
-        if t_prev >= 0:  # the last step, to clean data, takes x̂_0 as it is
+        D = x0  # x̂_0 in the middle of the step; the last step, to clean data, takes it as it is
+        if t_prev >= 0:
             h = float(schedule.log_snr[t_prev] - schedule.log_snr[t]) / 2
-            if before is not None:
-                x0_before, h_before = before
-                D = x0 + h / (2 * h_before) * (x0 - x0_before)
+            D = _middle(x0, h, before)
             before = x0, h
         x = s_prev / s * x + (a_prev - a * s_prev / s) * D
         if callback:
@@ -184,10 +190,7 @@ def flow_sample(
         v = _call(model, x, t, k, len(ts))
         x0 = x - (t + 1) / schedule.steps * v
         h = (t - t_prev) / schedule.steps
-        slope = v
-        if order == 2 and before is not None:
-            v_before, h_before = before
-            slope = v + h / (2 * h_before) * (v - v_before)
+        slope = v if order == 1 else _middle(v, h, before)
         x = x - h * slope
         before = v, h
         if callback:
