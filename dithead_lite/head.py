@@ -7,10 +7,11 @@ __all__ = ['PhotoStage']
 
 # %% ../nbs/lab/head.ipynb #a190b318
 import numpy as np
+from .portraits import texture_uv, to_texture
 
 from .body import base_head, join_lips, split_quads
 from .paint import _DEEP, _HIGH, _WIDE, drawn_teeth, paint
-from .photos import BOTTOM, LEFT, RIGHT, TOP, Fit, to_texture
+from .photos import Fit
 from .render import Window, head_share, normals, rotation, turned
 from .visemes import SHAPES, smoothstep
 
@@ -24,11 +25,6 @@ def _grid(x: np.ndarray, y: np.ndarray) -> tuple:  # (n,2), (m,3)
     k = np.arange(X.size).reshape(X.shape)
     quads = np.stack([k[:-1, :-1], k[:-1, 1:], k[1:, 1:], k[1:, :-1]], -1).reshape(-1, 4)
     return np.c_[X.ravel(), Y.ravel()], split_quads(quads)
-
-
-def _uv(V: np.ndarray) -> np.ndarray:  # (n,2) f32, where vertices lie in the photograph
-    size = [RIGHT - LEFT, TOP - BOTTOM]
-    return ((V[:, :2] - [LEFT, BOTTOM]) / size).astype(np.float32)
 
 
 def _teeth_curve(x: np.ndarray) -> np.ndarray:
@@ -114,7 +110,9 @@ class PhotoStage:
         triangles = np.concatenate([g[k] for k in ("skin", "cloth", "left_eye", "right_eye")])
         self.surface = np.concatenate([g[k] for k in ("skin", "cloth", "cavity", "socket")])
         self.ids, local = np.unique(triangles, return_inverse=True)
-        self.skin = self._add(V[self.ids], local.reshape(-1, 3), photograph, _uv(V[self.ids]))
+        self.skin = self._add(
+            V[self.ids], local.reshape(-1, 3), photograph, texture_uv(V[self.ids])
+        )
         self.share = head_share(V)
         self.quiet_normals = normals(V, self.surface)
 
@@ -122,7 +120,7 @@ class PhotoStage:
         "Hair, ears and wall: the photograph once more, at the depth of the jaw's outline."
         xy, triangles = _grid(np.linspace(-1.65, 1.65, 40), np.linspace(5.12, 8.68, 44))
         self.board0 = np.c_[xy, np.full(len(xy), 0.78)].astype(np.float32)
-        self.board = self._add(self.board0, triangles, photograph, _uv(self.board0))
+        self.board = self._add(self.board0, triangles, photograph, texture_uv(self.board0))
         far = np.hypot(xy[:, 0] / 1.5, (xy[:, 1] - 7.2) / 1.7)
         head = smoothstep(5.7, 6.35, xy[:, 1]) * smoothstep(1.0, 0.75, far)
         self.board_share = head[:, None]
@@ -214,10 +212,10 @@ class PhotoStage:
 
     def frame(
         self,
-        weights: np.ndarray,  # (len(SHAPES),) blendshape weights
-        pose: tuple = (0, 0, 0),  # yaw, pitch, roll of the head in radians
-    ) -> tuple:  # picture (size,size,3) u8, landmarks (68,2) in pixels
-        "Render one frame."
+        weights: np.ndarray,  # (len(SHAPES),) of the blendshapes
+        pose: tuple = (0, 0, 0),  # yaw, pitch, roll: radians
+    ) -> tuple:  # picture (size,size,3) u8, landmarks (68,2) pixels
+        "Render one mouth and pose."
         import cv2
 
         w = np.asarray(weights, np.float32)

@@ -9,24 +9,17 @@ __all__ = ['drawn_teeth', 'smile_teeth', 'paint']
 from pathlib import Path
 
 import numpy as np
-
-from dithead_lite.photos import (
-    _HEIGHT,
-    _INNER_LOW,
-    _INNER_UP,
-    _LOWER,
-    _UPPER,
-    _WIDTH,
+from dithead_lite.portraits import (
+    LIPS,
     PIXELS,
-    Fit,
-    _apply,
-    _kept,
-    _marks,
-    _read,
-    _texture,
+    face_marks,
+    kept,
     place,
+    read_picture,
     to_texture,
 )
+
+from .photos import Fit
 
 # %% ../nbs/lab/paint.ipynb #3bc81195
 _SHEET = (192, 448)  # rows and columns of a picture of teeth
@@ -89,15 +82,15 @@ def _tooth_row(widths: np.ndarray, rng: np.random.Generator) -> tuple:
     return shade, bottom, start
 
 # %% ../nbs/lab/paint.ipynb #323a706f
-def _inside(world: np.ndarray) -> tuple:  # two (H,W) bool
-    "The open mouth of a smile and its lips, as masks of the texture."
+def _inside(world: np.ndarray, shape: tuple) -> tuple:  # two (H,W) bool
+    "The open mouth of a smile and its lips, as masks of a texture of that shape."
     import cv2
 
     p = to_texture(world)
-    open_, lips = np.zeros((2, _HEIGHT, _WIDTH), np.uint8)
-    ring = np.concatenate([p[_INNER_UP], p[_INNER_LOW][-2:0:-1]])
+    open_, lips = np.zeros((2, *shape), np.uint8)
+    ring = np.concatenate([p[LIPS.inner_upper], p[LIPS.inner_lower][-2:0:-1]])
     cv2.fillPoly(open_, [ring.round().astype(int)], 1)
-    ring = np.concatenate([p[_UPPER], p[_LOWER][-2:0:-1]])
+    ring = np.concatenate([p[LIPS.upper], p[LIPS.lower][-2:0:-1]])
     cv2.fillPoly(lips, [ring.round().astype(int)], 1)
     open_ = cv2.dilate(open_, np.ones((5, 5)))
     return open_ > 0, (lips > 0) & (open_ == 0)
@@ -107,7 +100,7 @@ def _tooth_mask(texture: np.ndarray, world: np.ndarray) -> np.ndarray | None:  #
     "Pixels of an open mouth that are bright and less red than the lips; None where few are."
     import cv2
 
-    inside, lips = _inside(world)
+    inside, lips = _inside(world, texture.shape[:2])
     if inside.sum() < 300 or lips.sum() < 100:
         return None
     L, a, _ = cv2.split(cv2.cvtColor(texture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
@@ -175,15 +168,15 @@ def smile_teeth(
     path = Path(path)
 
     def make() -> dict:
-        image = _read(path)
-        marks = _marks(path, image)
-        A = place(marks)
-        texture = _texture(image, A)
-        mask = _tooth_mask(texture, _apply(A, marks))
+        image = read_picture(path)
+        marks = face_marks(path, image)
+        at = place(marks)
+        texture = at.texture(image)
+        mask = _tooth_mask(texture, at.points(marks))
         sheet = None if mask is None else _cut_teeth(texture, mask)
         return dict(sheet=np.zeros((0, 0, 4), np.uint8) if sheet is None else sheet)
 
-    sheet = _kept(path, "teeth", make)["sheet"]
+    sheet = kept(path, "teeth", make)["sheet"]
     return sheet if sheet.size else None
 
 # %% ../nbs/lab/paint.ipynb #1eae75c6
@@ -245,7 +238,7 @@ def _paint_lips(texture: np.ndarray, fit: Fit, lips: float) -> None:
     "Move the lips' colour away from the skin's, in Lab; darkness less than colour."
     import cv2
 
-    ring = to_texture(np.concatenate([fit.marks[_UPPER], fit.marks[_LOWER][-2:0:-1]]))
+    ring = to_texture(np.concatenate([fit.marks[LIPS.upper], fit.marks[LIPS.lower][-2:0:-1]]))
     (x0, y0), (x1, y1) = ring.min(0).astype(int) - 30, ring.max(0).astype(int) + 30
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
     cv2.fillPoly(mask, [(ring - [x0, y0]).round().astype(int)], 1)
