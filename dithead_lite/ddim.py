@@ -17,10 +17,10 @@ from dithead_lite.diffusion import (
     NoiseSchedule,
     _call,
     _pairs,
-    _randint,
     _randn,
     _same_shape,
     _spread,
+    _steps_and_noise,
     _weighted_mean,
     denoise,
     time_grid,
@@ -154,10 +154,7 @@ def flow_loss(
     generator: torch.Generator | None = None,  # source of t and noise
 ) -> Tensor:  # scalar
     "Rectified flow (Liu et al. 2023): learn ε - x_0 at x_t = (1-τ)·x_0 + τ·ε, τ = (t+1)/T."
-    if t is None:
-        t = _randint(schedule.steps, x0, generator)
-    if noise is None:
-        noise = _randn(x0, generator)
+    t, noise = _steps_and_noise(schedule, x0, t, noise, generator)
     _same_shape("noise", noise, "x0", x0)
     τ = _spread((t + 1) / schedule.steps, x0).to(x0.dtype)
     xt = (1 - τ) * x0 + τ * noise

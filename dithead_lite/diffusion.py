@@ -258,9 +258,14 @@ def min_snr_weight(
     return snr.clamp(max=gamma) / counts
 
 # %% ../nbs/01_diffusion.ipynb #cell044
-def _randint(n, x, generator=None):
-    device = x.device if generator is None else generator.device
-    return torch.randint(n, x.shape[:1], generator=generator, device=device).to(x.device)
+def _steps_and_noise(schedule, x0, t, noise, generator) -> tuple[Tensor, Tensor]:
+    "Random steps and noise, each where it isn't given."
+    if t is None:
+        device = x0.device if generator is None else generator.device
+        t = torch.randint(schedule.steps, x0.shape[:1], generator=generator, device=device)
+    if noise is None:
+        noise = _randn(x0, generator)
+    return t.to(x0.device), noise
 
 
 def _weighted_mean(error, weight):
@@ -282,10 +287,7 @@ def diffusion_loss(
     generator: torch.Generator | None = None,  # source of t and noise
 ) -> Tensor:  # scalar
     "Squared error of the network's output at random steps, (weighted) mean (DDPM, eq. 14)."
-    if t is None:
-        t = _randint(schedule.steps, x0, generator)
-    if noise is None:
-        noise = _randn(x0, generator)
+    t, noise = _steps_and_noise(schedule, x0, t, noise, generator)
     xt = q_sample(schedule, x0, t, noise)
     out = model(xt, t)
     _same_shape("network output", out, "x0", x0)
