@@ -146,18 +146,18 @@ def fit(
     saved = _begin(run, acc, parts, resume)  # steps that are done already
     log = Log(run, saved, acc.is_main_process)
     bar = _bar(run, config, saved, acc)
-    half = torch.autocast(acc.device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    autocast = torch.autocast(acc.device.type, torch.bfloat16, enabled=config.precision == "bf16")
     step = saved
     try:
         for step in bar:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, config)
-            batch = draw(dataset, config, step, acc)
-            with half:
-                value, figures = objective(batch, step)
+            batch = draw(dataset, config, step, acc)  # this process's share
+            with autocast:
+                value, figures = objective(batch, step)  # forward
             mean = acc.reduce(value.detach(), "mean")  # of all processes
             _check_loss(mean, run, config, step, saved)
-            acc.backward(value)
+            acc.backward(value)  # gradients are averaged over all processes
             acc.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
