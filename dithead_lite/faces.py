@@ -6,13 +6,13 @@
 __all__ = ['TEMPLATE', 'similarity', 'mouth_opening', 'align', 'to_crop', 'warp_crop', 'fixed_mask', 'landmark_mask',
            'paste_back', 'face_masks']
 
-# %% ../nbs/02_faces.ipynb #cell005
+# %% ../nbs/02_faces.ipynb #fcs005
 import cv2
 import numpy as np
 
 from .resample import blend, cut, shrink
 
-# %% ../nbs/02_faces.ipynb #cell012
+# %% ../nbs/02_faces.ipynb #fcs011
 def similarity(
     src: np.ndarray,  # (...,K,2) points
     dst: np.ndarray,  # (K,2) where they should land
@@ -37,7 +37,7 @@ def similarity(
     y_row = np.stack([a.imag, a.real, b.imag], -1)
     return np.stack([x_row, y_row], -2)
 
-# %% ../nbs/02_faces.ipynb #cell022
+# %% ../nbs/02_faces.ipynb #fcs017
 def _points(landmarks) -> np.ndarray:
     "Landmarks as float64 `(...,68,2)`; raises `ValueError` for any other shape."
     p = np.asarray(landmarks, dtype=float)
@@ -54,10 +54,10 @@ def mouth_opening(
     gaps = np.linalg.norm(p[..., [61, 62, 63], :] - p[..., [67, 66, 65], :], axis=-1).mean(-1)
     return gaps / np.linalg.norm(p[..., 36, :] - p[..., 45, :], axis=-1)
 
-# %% ../nbs/02_faces.ipynb #fac002
+# %% ../nbs/02_faces.ipynb #fcs023
 STEADY = (36, 39, 42, 45, 31, 33, 35)  # points that the mouth doesn't move
 
-# %% ../nbs/02_faces.ipynb #cell049
+# %% ../nbs/02_faces.ipynb #fcs024
 TEMPLATE = np.array(  # (7,2) where the steady points land, in sides of the crop
     [(0.195, 0.035), (0.378, 0.041), (0.622, 0.041), (0.805, 0.035)]  # eye corners
     + [(0.409, 0.322), (0.5, 0.346), (0.591, 0.322)]  # base of the nose
@@ -71,7 +71,7 @@ def align(
     "The similarity that brings eyes and nose nearest to `TEMPLATE`; NaN without a face."
     return similarity(_points(landmarks)[:, STEADY], TEMPLATE * size - 0.5).astype(np.float32)
 
-
+# %% ../nbs/02_faces.ipynb #fcs026
 def to_crop(
     landmarks: np.ndarray,  # (N,68,2) points in frames
     affines: np.ndarray,  # (N,2,3) frame→crop
@@ -80,7 +80,7 @@ def to_crop(
     A = np.asarray(affines, dtype=float)
     return np.einsum("nij,nkj->nki", A[..., :2], _points(landmarks)) + A[:, None, :, 2]
 
-
+# %% ../nbs/02_faces.ipynb #fcs027
 def warp_crop(
     frames: np.ndarray,  # (N,H,W,3) u8
     affines: np.ndarray,  # (N,2,3) frame→crop; NaN where there is no face
@@ -97,7 +97,7 @@ def warp_crop(
             out[k] = cut(frames[k], A, size).transpose(2, 0, 1)
     return out
 
-# %% ../nbs/02_faces.ipynb #cell056
+# %% ../nbs/02_faces.ipynb #fcs038
 _RIGHT = [(0.95, 0.34), (0.95, 0.58), (0.87, 0.78), (0.74, 0.92), (0.62, 0.97)]  # down the cheek
 _LOWER_FACE = np.array(_RIGHT + [(1 - x, y) for x, y in _RIGHT[::-1]])  # in sides of the crop
 
@@ -109,6 +109,13 @@ def fixed_mask(
     return _polygon(_LOWER_FACE * size - 0.5, size)[None]
 
 
+def _polygon(corners: np.ndarray, size: int) -> np.ndarray:  # (S,S) bool
+    "Fill a polygon given in pixels."
+    sixteenths = np.round(corners * 16).astype(np.int32)
+    image = np.zeros((size, size), np.uint8)
+    return cv2.fillPoly(image, [sixteenths], 1, shift=4).astype(bool)
+
+# %% ../nbs/02_faces.ipynb #fcs039
 def landmark_mask(
     landmarks: np.ndarray,  # (N,68,2) points in crops
     size: int,  # side of the crop in pixels
@@ -120,14 +127,7 @@ def landmark_mask(
         masks[k, 0] = _polygon(corners[k], size)
     return masks
 
-
-def _polygon(corners: np.ndarray, size: int) -> np.ndarray:  # (S,S) bool
-    "Fill a polygon given in pixels."
-    sixteenths = np.round(corners * 16).astype(np.int32)
-    image = np.zeros((size, size), np.uint8)
-    return cv2.fillPoly(image, [sixteenths], 1, shift=4).astype(bool)
-
-# %% ../nbs/02_faces.ipynb #cell067
+# %% ../nbs/02_faces.ipynb #fcs048
 def _feather(
     mask: np.ndarray,  # (S,S) bool
     width: float,  # of the step in pixels
@@ -138,7 +138,7 @@ def _feather(
     d = np.clip((distance - 0.5) / max(width, 1e-6), 0, 1)
     return (d * d * (3 - 2 * d)).astype(np.float32)
 
-
+# %% ../nbs/02_faces.ipynb #fcs050
 def _match_colours(
     crop: np.ndarray,  # (S,S,3) f32 in 0…255
     source: np.ndarray,  # (S,S,3) u8, the picture at the same place
@@ -156,7 +156,7 @@ def _match_colours(
     change = cv2.resize(change, (size, size), interpolation=cv2.INTER_LINEAR)
     return (crop + change).clip(0, 255)
 
-# %% ../nbs/02_faces.ipynb #cell068
+# %% ../nbs/02_faces.ipynb #fcs052
 def paste_back(
     frames: np.ndarray,  # (N,H,W,3) u8
     crops: np.ndarray,  # (N,3,S,S) u8; its visible part should look like the frame's
@@ -182,7 +182,7 @@ def paste_back(
         blend(out[k], crop, _feather(masks[k], feather * size), A)
     return out
 
-# %% ../nbs/02_faces.ipynb #0b0feef9
+# %% ../nbs/02_faces.ipynb #fcs059
 def face_masks(
     landmarks: np.ndarray,  # (N,68,2) points in crops
     size: int,  # side of the crop in pixels
@@ -195,7 +195,7 @@ def face_masks(
         skin[k, 0] = _outline(p[k], size, -0.02) & ~_mouth(p[k], size)
     return lower, skin
 
-
+# %% ../nbs/02_faces.ipynb #fcs060
 def _outline(p: np.ndarray, size: int, drop: float) -> np.ndarray:  # (S,S) bool
     "The face below the ears, a little narrower, with its chin lowered by `drop` sides."
     jaw = p[2:15].copy()
