@@ -7,11 +7,11 @@ __all__ = ['PhotoStage']
 
 # %% ../nbs/lab/head.ipynb #a190b318
 import numpy as np
-from .portraits import texture_uv, to_texture
 
 from .body import base_head, join_lips, split_quads
 from .paint import _DEEP, _HIGH, _WIDE, drawn_teeth, paint
 from .photos import Fit
+from .portraits import texture_uv, to_texture
 from .render import Window, head_share, normals, rotation, turned
 from .visemes import SHAPES, smoothstep
 

@@ -9,6 +9,8 @@ __all__ = ['drawn_teeth', 'smile_teeth', 'paint']
 from pathlib import Path
 
 import numpy as np
+
+from .photos import Fit
 from dithead_lite.portraits import (
     LIPS,
     PIXELS,
@@ -18,8 +20,6 @@ from dithead_lite.portraits import (
     read_picture,
     to_texture,
 )
-
-from .photos import Fit
 
 # %% ../nbs/lab/paint.ipynb #3bc81195
 _SHEET = (192, 448)  # rows and columns of a picture of teeth

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from .body import LANDMARKS, base_head, data_folder, target
 
+from .body import LANDMARKS, base_head, data_folder, target
 from .sentences import draw_voice
 
 # %% ../nbs/lab/person.ipynb #pers-06

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from .body import LIP_SEAM, base_head, blendshapes
+from .core import DitHeadError
+from .landmarks import MESH_TO_68
 from dithead_lite.portraits import (
     LIPS,
     Placement,
@@ -20,10 +24,6 @@ from dithead_lite.portraits import (
     read_picture,
     to_texture,
 )
-
-from .body import LIP_SEAM, base_head, blendshapes
-from .core import DitHeadError
-from .landmarks import MESH_TO_68
 
 # %% ../nbs/lab/photos.ipynb #59d662c5
 def darkest_path(

@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 
 import torch
-from .saving import fill
 
 from .core import DitHeadError
+from .saving import fill
 from .vqgan import VQGAN, VQGANConfig
 
 # %% ../nbs/lab/pretrained.ipynb #cell203
