@@ -4,6 +4,7 @@ Do the tests find faults? Plants one after the other into a copy of the reposito
     python .ci/mutants.py                       all faults (many minutes)
     python .ci/mutants.py 04_dit ema-reversed   those of a notebook, and one by name
     python .ci/mutants.py --list                what there is
+    python .ci/mutants.py --check               does every fault still have its place? (a second)
 
 Each notebook runs as `.ci/test` runs it. Before a cell that is exported, the process is forked once for each fault of that
 cell: the copy of the process gets the cell with the fault, and goes on to the first cell that fails, which has caught it.
@@ -28,114 +29,117 @@ root = Path(__file__).resolve().parent.parent
 
 class Fault(NamedTuple):
     name: str
-    nb: str  # notebook in nbs/, whose tests should see it
+    nb: str  # notebook in nbs/, `04_dit` or `lab/fit`, whose tests should see it
     old: str  # occurs once in the notebook's exported cells
     new: str  # what stands there instead
 
 
 FAULTS = [
-    # 02_faces: landmarks, alignment, pasting
+    # 01_diffusion: targets, weights, sampling
+    Fault("x0-weighting-off", "01_diffusion", 'elif prediction == "x0":', "elif False:"),
+    Fault("v-sign", "01_diffusion", "return a * noise - s * x0", "return a * noise + s * x0"),
     Fault(
-        "inner-lips-swapped",
-        "02_faces",
-        "*[78, 82, 13, 312, 308, 317, 14, 87],",
-        "*[78, 87, 14, 317, 308, 312, 13, 82],",
+        "posterior-variance",
+        "01_diffusion",
+        "variance = (1 - ᾱ_prev) / (1 - ᾱ) * β",
+        "variance = β",
     ),
-    Fault("max-turn-ignored", "02_faces", "if turn > self.of.max_turn:", "if turn > 180:"),
+    Fault(
+        "min-snr-of-epsilon",
+        "01_diffusion",
+        "dict(epsilon=snr, v=snr + 1, x0=1)",
+        "dict(epsilon=snr + 1, v=snr + 1, x0=1)",
+    ),
+    Fault(
+        "spatial-weight-off",
+        "01_diffusion",
+        "return (w * error).sum() / w.sum()",
+        "return error.mean() + 0 * w.sum()",
+    ),
+    Fault(
+        "noise-at-the-end",
+        "01_diffusion",
+        "        if t_prev >= 0:\n            x = x + variance.sqrt() * _randn(x, generator)",
+        "        x = x + (1 - schedule.alpha_bar(t, x)).sqrt() * _randn(x, generator)",
+    ),
+    Fault(
+        "grid-stops-early",
+        "01_diffusion",
+        "[round(T - k * T / n) - 1 for k in range(n)]",
+        "[round((n - 1 - k) * T / n) for k in range(n)]",
+    ),
+    # 02_faces: mouths, crops, pasting
     Fault(
         "opening-of-outer-lips",
         "02_faces",
         "p[..., [61, 62, 63], :] - p[..., [67, 66, 65], :]",
         "p[..., [50, 51, 52], :] - p[..., [58, 57, 56], :]",
     ),
-    Fault("smoothing-shrinks", "02_faces", "g = g + blur(flat - g)", "g = blur(g)"),
     Fault("crop-off-by-half", "02_faces", "TEMPLATE * size - 0.5", "TEMPLATE * size"),
     Fault("colours-unmatched", "02_faces", "return (crop + change).clip(0, 255)", "return crop"),
-    # 01_diffusion: targets, weights, sampling
+    # lab/landmarks: the 68 points
     Fault(
-        "x0-weighting-off",
-        "01_diffusion",
-        "if prediction == 'x0' and min_snr is None:",
-        "if False:",
+        "inner-lips-swapped",
+        "lab/landmarks",
+        "*[78, 82, 13, 312, 308, 317, 14, 87],",
+        "*[78, 87, 14, 317, 308, 312, 13, 82],",
     ),
-    Fault("v-sign", "01_diffusion", "v=a*noise - s*x0", "v=a*noise + s*x0"),
+    # lab/track: a face through a clip
     Fault(
-        "posterior-variance",
-        "01_diffusion",
-        "return mean, (1-ᾱ_prev)/(1-ᾱ)*(1-α)",
-        "return mean, 1-α",
-    ),
-    Fault("min-snr-of-epsilon", "01_diffusion", "epsilon=snr, x0=1)", "epsilon=snr+1, x0=1)"),
-    Fault(
-        "spatial-weight-off",
-        "01_diffusion",
-        "return (w*se).sum()/w.sum()",
-        "return se.mean() + 0*w.sum()",
+        "max-turn-ignored",
+        "lab/track",
+        "if mesh.turn > self.landmarker.max_turn:",
+        "if mesh.turn > 180:",
     ),
     Fault(
-        "noise-at-the-end",
-        "01_diffusion",
-        "x = mean + var.sqrt()*_randn(x, generator) if t_prev >= 0 else mean",
-        "x = mean + (1-schedule.alpha_bar(t, x)).sqrt()*_randn(x, generator)",
+        "smoothing-shrinks", "lab/track", "twice = once + blur(flat - once)", "twice = blur(once)"
     ),
-    Fault(
-        "grid-stops-early",
-        "01_diffusion",
-        "[round(T - k*T/n)-1 for k in range(n)]",
-        "[round((n-1-k)*T/n) for k in range(n)]",
-    ),
-    # 03_vqgan: quantizer, losses, shapes
-    Fault(
-        "straight-through-off", "03_vqgan", "return z + (z_q-z).detach(), idx,", "return z_q, idx,"
-    ),
-    Fault("adversarial-sign", "03_vqgan", "adv = -disc(y).mean()", "adv = disc(y).mean()"),
-    Fault("commitment-zero", "03_vqgan", "loss = rec + .25*c", "loss = rec + 0*c"),
-    Fault(
-        "codebook-average-reversed",
-        "03_vqgan",
-        "n, sums = self._members(flat, idx); δ = self.decay",
-        "n, sums = self._members(flat, idx); δ = 1 - self.decay",
-    ),
-    Fault(
-        "dead-codes-stay",
-        "03_vqgan",
-        "dead = (self.counts < self.dead)",
-        "dead = (self.counts < 0)",
-    ),
-    Fault(
-        "hinge-pulls-fakes-up",
-        "03_vqgan",
-        "F.relu(1+disc(fake.detach()))",
-        "F.relu(1-disc(fake.detach()))",
-    ),
-    Fault("adaptive-weight-inverted", "03_vqgan", "(g_rec/(g_adv+1e-4))", "(g_adv/(g_rec+1e-4))"),
+    # 03_vqgan: shapes, latents
     Fault(
         "latent-mean-forgotten",
         "03_vqgan",
-        "z*self.latent_std[:, None, None]+self.latent_mean[:, None, None]",
-        "z*self.latent_std[:, None, None]",
+        "self.decode(z * σ + μ, quantize)",
+        "self.decode(z * σ, quantize)",
     ),
     Fault(
         "stem-not-in-factor",
         "03_vqgan",
-        "return self.stem*2**(len(self.multipliers)-1)",
-        "return 2**(len(self.multipliers)-1)",
+        "return self.stem * 2 ** (len(self.multipliers) - 1)",
+        "return 2 ** (len(self.multipliers) - 1)",
     ),
+    Fault("stem-unfolds-transposed", "03_vqgan", "x = self.unfold(h)", "x = self.unfold(h).mT"),
+    # lab/quantizer: the codebook
     Fault(
-        "stem-unfolds-transposed",
-        "03_vqgan",
-        "x = self.unfold(self.conv_out(F.silu(self.norm_out(self.levels(self.mid(self.conv_in(z)))))))",
-        "x = self.unfold(self.conv_out(F.silu(self.norm_out(self.levels(self.mid(self.conv_in(z))))))).mT",
+        "straight-through-off",
+        "lab/quantizer",
+        "straight_through = z + (z_q - z).detach()",
+        "straight_through = z_q",
     ),
-    # 04_dit: positions, tokens, conditions
-    Fault("adaln-gate-off", "04_dit", "x = x + g1*self.self_attn(", "x = x + self.self_attn("),
-    Fault("adaln-second-gate-off", "04_dit", "return x + g2*self.mlp(", "return x + self.mlp("),
+    Fault("codebook-average-reversed", "lab/quantizer", "δ = self.decay", "δ = 1 - self.decay"),
     Fault(
-        "columns-lost",
-        "04_dit",
-        "one[None].expand(side, -1, -1)",
-        "one[:, None].expand(-1, side, -1)",
+        "dead-codes-stay",
+        "lab/quantizer",
+        "dead = (self.counts < self.dead)",
+        "dead = (self.counts < 0)",
     ),
+    # lab/losses: what the autoencoder is trained for
+    Fault("adversarial-sign", "lab/losses", "adv = -disc(y).mean()", "adv = disc(y).mean()"),
+    Fault(
+        "commitment-zero",
+        "lab/losses",
+        "loss = rec + 0.25 * commitment",
+        "loss = rec + 0 * commitment",
+    ),
+    Fault("hinge-pulls-fakes-up", "lab/losses", "F.relu(1 + score_fake)", "F.relu(1 - score_fake)"),
+    Fault(
+        "adaptive-weight-inverted",
+        "lab/losses",
+        "λ = pull_rec / (pull_adv + 1e-4)",
+        "λ = pull_adv / (pull_rec + 1e-4)",
+    ),
+    # 04_dit: tokens, conditions
+    Fault("adaln-gate-off", "04_dit", "x = x + gate1 * self.self_attn(", "x = x + self.self_attn("),
+    Fault("adaln-second-gate-off", "04_dit", "x = x + gate2 * self.mlp(", "x = x + self.mlp("),
     Fault(
         "unpatchify-order", "04_dit", "h.permute(0, 5, 1, 3, 2, 4)", "h.permute(0, 5, 1, 4, 2, 3)"
     ),
@@ -148,64 +152,77 @@ FAULTS = [
     Fault(
         "kept-positions-misplaced",
         "04_dit",
-        "sincos_positions(cfg.size//p, W)[keep]",
-        "sincos_positions(cfg.size//p, W)[:len(keep)]",
+        "sincos_positions(cfg.side, W)[keep]",
+        "sincos_positions(cfg.side, W)[: len(keep)]",
     ),
     Fault(
         "second-reference-ignored",
         "04_dit",
-        "self.embed_known(torch.cat([masked, reference], 1))",
-        "self.embed_known(torch.cat([masked, *[reference[:, :c.channels]]*c.references], 1))",
-    ),
-    Fault(
-        "sound-dropped-for-the-others",
-        "04_dit",
-        "torch.where(drop[:, None, None], self.null.to(h.dtype), h)",
-        "torch.where(drop[:, None, None], h, self.null.to(h.dtype))",
+        "known = torch.cat([masked, reference], 1)",
+        "known = torch.cat([masked, *[reference[:, : c.channels]] * c.references], 1)",
     ),
     Fault(
         "time-token-lost",
         "04_dit",
-        "kv = tuple(torch.cat(a, 2) for a in zip(kv, time))",
-        "kv = tuple(kv)",
+        "        k = torch.cat([k, k_time], 2)  # (B,H,T+1,d)\n        v = torch.cat([v, v_time], 2)\n",
+        "",
+    ),
+    # lab/embed: positions, windows of sound
+    Fault(
+        "columns-lost",
+        "lab/embed",
+        "place[None].expand(side, -1, -1)",
+        "place[:, None].expand(-1, side, -1)",
+    ),
+    Fault(
+        "sound-dropped-for-the-others",
+        "lab/embed",
+        "torch.where(drop[:, None, None], self.null.to(h.dtype), h)",
+        "torch.where(drop[:, None, None], h, self.null.to(h.dtype))",
     ),
     # 05_audio: when features are heard
     Fault(
         "mel-25-ms-late",
         "05_audio",
-        "pad(x, (WINDOW//2, WINDOW//2 + HOP))",
-        "pad(x, (WINDOW, HOP))",
+        "pad(x, (_WINDOW // 2, _WINDOW // 2 + HOP))",
+        "pad(x, (_WINDOW, HOP))",
     ),
     Fault(
-        "windows-a-feature-late", "05_audio", "/float(fps) + 2*step)", "/float(fps) + 2*step - 1)"
+        "windows-a-feature-late",
+        "05_audio",
+        "/ float(fps) + 2 * step",
+        "/ float(fps) + 2 * step - 1",
     ),
-    Fault("windows-half-as-wide", "05_audio", "/float(fps) + 2*step)", "/float(fps) + step)"),
+    Fault("windows-half-as-wide", "05_audio", "/ float(fps) + 2 * step", "/ float(fps) + step"),
     Fault(
         "no-interpolation",
         "05_audio",
-        "(at-lo)[..., None].to(features.dtype)",
-        "(0*at)[..., None].to(features.dtype)",
+        "(at - low)[..., None].to(features.dtype)",
+        "(0 * at)[..., None].to(features.dtype)",
     ),
-    Fault("log-to-base-ten", "05_audio", "+ MEL_FLOOR).log() for s", "+ MEL_FLOOR).log10() for s"),
+    Fault("log-to-base-ten", "05_audio", "+ _MEL_FLOOR).log())", "+ _MEL_FLOOR).log10())"),
     Fault(
         "late-sound-moved-up", "05_audio", "aresample=async=1:first_pts=0,", "aresample=async=1,"
     ),
     Fault("noise-never-added", "05_audio", "torch.where(noisy > 0,", "torch.where(noisy > 99,"),
     # 06_ddim: samplers
     Fault(
-        "eta-adds-variance", "06_ddim", "(1-ᾱ_prev-σ**2).clamp(min=0)", "(1-ᾱ_prev).clamp(min=0)"
+        "eta-adds-variance",
+        "06_ddim",
+        "(1 - ᾱ_prev - σ**2).clamp(min=0)",
+        "(1 - ᾱ_prev).clamp(min=0)",
     ),
     Fault(
         "second-order-wrong",
         "06_ddim",
-        "D = x0 + h/(2*h_last)*(x0 - last)",
-        "D = x0 - h/(2*h_last)*(x0 - last)",
+        "return value + h / (2 * h_last) * (value - last)",
+        "return value - h / (2 * h_last) * (value - last)",
     ),
     Fault(
         "flow-backwards",
         "06_ddim",
-        "se = (out - (noise-x0)).square()",
-        "se = (out - (x0-noise)).square()",
+        "error = (out - (noise - x0)).square()",
+        "error = (out - (x0 - noise)).square()",
     ),
     Fault(
         "guidance-away-from-sound",
@@ -214,12 +231,7 @@ FAULTS = [
         "torch.lerp(cond, model_uncond(x, t), scale)",
     ),
     # 09_data: what a batch is made of
-    Fault(
-        "twin-conditions-off",
-        "09_data",
-        'if (clip / "twin.npy").exists():',
-        "if False:",
-    ),
+    Fault("twin-conditions-off", "09_data", 'if (clip / "twin.npy").exists():', "if False:"),
     Fault(
         "mirroring-off",
         "09_data",
@@ -244,14 +256,8 @@ FAULTS = [
     Fault(
         "mouth-not-hidden",
         "09_data",
-        "masked=encode(masked, other, rows, lambda x: hide(x, mask)),",
-        "masked=encode(masked, other, rows),",
-    ),
-    Fault(
-        "streams-offset-reversed",
-        "09_data",
-        "from_moment(load_audio(info.path), audio_offset(info))",
-        "from_moment(load_audio(info.path), -audio_offset(info))",
+        "hidden = _encode(masked, other, rows, lambda x: hide(x, mask))",
+        "hidden = _encode(masked, other, rows)",
     ),
     Fault(
         "people-in-both-halves",
@@ -259,13 +265,14 @@ FAULTS = [
         'return re.sub(rf"(_twin|_\\d+|_({ends}))+$", "", c.name)',
         "return c.name",
     ),
-    # 10_train: the loop and the losses
+    # lab/prepare: sound and pictures of a clip
     Fault(
-        "ema-reversed",
-        "10_train",
-        "list(model.parameters()), 1 - d)",
-        "list(model.parameters()), d)",
+        "streams-offset-reversed",
+        "lab/prepare",
+        "from_moment(load_audio(info.path), audio_offset(info))",
+        "from_moment(load_audio(info.path), -audio_offset(info))",
     ),
+    # 10_train: the losses
     Fault("sound-dropout-off", "10_train", "dropped = u[:, 0] < drop", "dropped = u[:, 0] < 0"),
     Fault(
         "mouth-box-transposed",
@@ -281,10 +288,22 @@ FAULTS = [
         "net.quantizer.train(net.training and not decoder_only)",
         "net.quantizer.train(not decoder_only)",
     ),
-    Fault("buffers-not-averaged", "10_train", "e.copy_(b)", "pass"),
+    # lab/fit: the training loop
+    Fault(
+        "ema-reversed",
+        "lab/fit",
+        "torch._foreach_lerp_(averaged, current, 1 - d)",
+        "torch._foreach_lerp_(averaged, current, d)",
+    ),
+    Fault(
+        "buffers-averaged",
+        "lab/fit",
+        "AveragedModel(model, multi_avg_fn=average)",
+        "AveragedModel(model, multi_avg_fn=average, use_buffers=True)",
+    ),
     Fault(
         "every-step-the-same-batch",
-        "10_train",
+        "lab/fit",
         "seed_everything(config.seed * 1_000_003 + step)",
         "seed_everything(config.seed)",
     ),
@@ -304,16 +323,29 @@ def copy_repository(to: Path) -> None:
             shutil.copy(p, to / "dithead_lite" / p.name)
         elif p.name != "__pycache__":
             (to / "dithead_lite" / p.name).symlink_to(p)
-    for p in (root / "nbs").iterdir():
-        if p.suffix == ".ipynb":
-            shutil.copy(p, to / "nbs" / p.name)
-        elif p.name == "images":
-            (to / "nbs" / p.name).symlink_to(p)
+    (to / "nbs" / "images").symlink_to(root / "nbs" / "images")
+    for nb in notebooks():
+        path = to / "nbs" / f"{nb}.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(root / "nbs" / f"{nb}.ipynb", path)
+
+
+def notebooks() -> list[str]:
+    "All notebooks, as a fault names them; not those that begin with a dot or an underscore."
+    folder = root / "nbs"
+    paths = [*folder.glob("[!._]*.ipynb"), *folder.glob("lab/[!._]*.ipynb")]
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in paths)
+
+
+class Misplaced(Exception):
+    "A fault whose old text is not found exactly once."
 
 
 def place(fault: Fault, copy: Path) -> tuple[int, Path]:
     "Number of the notebook's cell that a fault belongs to, and the module; both have its text once."
     path = copy / "nbs" / f"{fault.nb}.ipynb"
+    if not path.exists():
+        raise Misplaced(f"{fault.name}: there is no notebook nbs/{fault.nb}.ipynb.")
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     sources = ["".join(c["source"]) if c["cell_type"] == "code" else "" for c in cells]
     name = next(s.split()[-1] for s in sources if s.startswith("#| default_exp"))
@@ -324,8 +356,20 @@ def place(fault: Fault, copy: Path) -> tuple[int, Path]:
     for file, times in ((path, len(found)), (module, there)):
         if times != 1:
             file = file.relative_to(copy)
-            sys.exit(f"{fault.name}: {fault.old!r} occurs {times} times in {file}; expected once.")
+            says = f"{fault.old!r} occurs {times} times in {file}; expected once."
+            raise Misplaced(f"{fault.name}: {says}")
     return found[0], module
+
+
+def check_places(faults: list[Fault]) -> list[str]:
+    "What is wrong with the places of faults, a line for each of these."
+    complaints = []
+    for f in faults:
+        try:
+            place(f, root)
+        except Misplaced as e:
+            complaints.append(str(e))
+    return complaints
 
 
 def passed_over(cell, flags: set[str]) -> bool:
@@ -435,7 +479,7 @@ def start(copy: Path, nb: str, faults: list[Fault], limit: float) -> list[str]:
 def chosen(words: list[str]) -> list[Fault]:
     "The faults that were asked for: by name, or all of a notebook."
     known = {f.name for f in FAULTS} | {f.nb for f in FAULTS}
-    words = [Path(w).stem for w in words]
+    words = [w.removeprefix("nbs/").removesuffix(".ipynb") for w in words]
     unknown = [w for w in words if w not in known]
     if unknown:
         sys.exit(f"{', '.join(unknown)}: no such fault or notebook; --list names them all.")
@@ -446,6 +490,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     p.add_argument("names", nargs="*", help="faults or notebooks; without any: all faults")
     p.add_argument("--list", action="store_true", help="name the faults, run nothing")
+    p.add_argument("--check", action="store_true", help="look for the faults' places, run nothing")
     p.add_argument("--limit", type=float, default=1200, help="seconds for one fault (1200)")
     p.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     args = p.parse_args()
@@ -457,12 +502,16 @@ def main() -> None:
         for f in faults:
             print(f"{f.nb:14} {f.name}")
         return
+    misplaced = check_places(faults)
+    if misplaced:
+        sys.exit("\n".join(misplaced))
+    if args.check:
+        print(f"{len(faults)} faults have their places")
+        return
     lines = []
     with tempfile.TemporaryDirectory() as tmp:
         copy = Path(tmp) / "repository"
         copy_repository(copy)
-        for f in faults:  # before any of them takes its time
-            place(f, copy)
         print("| fault | notebook | caught by | seconds |\n|---|---|---|---|", flush=True)
         for nb in dict.fromkeys(f.nb for f in faults):
             lines += start(copy, nb, [f for f in faults if f.nb == nb], args.limit)
