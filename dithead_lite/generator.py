@@ -152,7 +152,7 @@ class MouthGenerator:
         return latents.unflatten(0, crops.shape[:2]).flatten(1, 2)
 
     @torch.no_grad()
-    def generate(
+    def draw_latents(
         self,
         crops: torch.Tensor,  # (n,3,S,S) in [-1,1], the source's aligned crops
         reference: torch.Tensor,  # (1,R*C,h,w) or (n,R*C,h,w), of `encode_references`
@@ -161,8 +161,8 @@ class MouthGenerator:
         steps: int | None = None,  # network evaluations; None: as the settings say
         sampler: str | None = None,  # a key of `SAMPLERS`; None: what fits the network
         guidance: float | None = None,  # on the sound; 1: off; None: as the settings say
-    ) -> torch.Tensor:  # (n,3,S,S) in [-1,1]; above the mask they are the source's
-        "New crops for a chunk of frames: conditions once, then the sampler, then the decoder."
+    ) -> torch.Tensor:  # (n,C,h,w)
+        "New latents for a chunk of frames: conditions once, then the sampler."
         settings = self.settings
         steps = settings.steps if steps is None else steps
         guidance = settings.guidance if guidance is None else guidance
@@ -174,9 +174,22 @@ class MouthGenerator:
             reference = reference.expand(len(masked), -1, -1, -1)  # (n,R*C,h,w)
             network = self._network(masked, reference, audio.to(self.device), guidance)
             start = noise.expand_as(masked).contiguous()  # (n,C,h,w)
-            z = sample(
+            return sample(
                 network, self.schedule, start, steps, prediction=settings.prediction, **spacing
             )  # (n,C,h,w)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        crops: torch.Tensor,  # (n,3,S,S) in [-1,1], the source's aligned crops
+        reference: torch.Tensor,  # as in `draw_latents`, and so are the others
+        audio: torch.Tensor,  # (n,11,D) windows
+        noise: torch.Tensor,  # (1,C,h,w), shared by all frames
+        **choices,  # steps, sampler, guidance
+    ) -> torch.Tensor:  # (n,3,S,S) in [-1,1]; above the mask they are the source's
+        "New crops for a chunk of frames: `draw_latents`, then the decoder."
+        z = self.draw_latents(crops, reference, audio, noise, **choices)  # (n,C,h,w)
+        with fast_autocast(self.device):
             lower = self._decode_lower(z)  # (n,3,S',S)
         out = crops.clone()
         out[:, :, -lower.shape[2] :] = lower

@@ -12,21 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dithead_lite.autoencode import (
-    Pace,
-    adversarial_losses,
-    crop_mouth,
-    discriminator_step,
-    frozen,
-    mouth_map,
-)
+from .autoencode import Pace, crop_mouth, mouth_map
 from .cameras import photograph
 from .diffusion import NoiseSchedule, q_sample
 from .dit import DiTHead
 from .draw import Batch, Draw, Latents
 from .faces import fixed_mask
 from .fit import moving_average
-from .losses import adaptive_weight, edge_loss
+from .judge import Judge
+from .losses import edge_loss
 from .pack import PackedSet
 from .sizes import DiTConfig
 from .train import loss_weight
@@ -148,32 +142,6 @@ class DiTTrainer:
             return self.faces.from_latents(z[:, :, self.top :], quantize=False).float()
 
 # %% ../nbs/lab/people.ipynb #peop023
-class _Judge:
-    "A discriminator of mouths: what it adds to the loss, and its own step."
-
-    def __init__(self, disc: nn.Module, sharpness: float, amp: torch.autocast):
-        self.disc = disc
-        self.sharpness = sharpness
-        self.amp = amp
-        self.optimizer = torch.optim.AdamW(
-            disc.parameters(), 2e-4, betas=(0.5, 0.9), weight_decay=0.0, fused=True
-        )
-
-    def loss(self, x: torch.Tensor, y: torch.Tensor, pixel: torch.Tensor) -> dict:
-        "Losses of the drawn pixels y beside the true ones x; `total` is balanced with `pixel`."
-        self.real, self.fake = crop_mouth(x), crop_mouth(y)
-        with self.amp, frozen(self.disc):
-            adv, match = adversarial_losses(self.disc, self.real, self.fake)
-        judged = adv + 5 * match
-        total = self.sharpness * adaptive_weight(pixel, judged, y) * judged
-        return dict(total=total, adv=adv, match=match)
-
-    def step(self) -> torch.Tensor:
-        "Learn to tell the mouths of the last `loss` apart."
-        with self.amp:
-            return discriminator_step(self.disc, self.optimizer, self.real, self.fake)
-
-
 def _losses(tr: DiTTrainer, batch: int, pixels: int) -> tuple[dict, torch.Tensor, torch.Tensor]:
     "Losses by name on a new batch; and pixels of some of its samples, true and drawn."
     b = tr.draw(batch, tr.net.cfg.references)
@@ -205,7 +173,7 @@ def train_dit(
     "Clean latents from noise, weighted to the mouth, and for a part of the batch its pixels."
     params = [p for p in tr.net.parameters() if p.requires_grad]
     opt = torch.optim.AdamW(params, lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    judge = None if disc is None else _Judge(disc, sharpness, tr.amp)
+    judge = None if disc is None else Judge(disc, sharpness, tr.amp)
     for k in pace:
         for group in opt.param_groups:
             group["lr"] = pace.rate(lr, 200)
@@ -214,7 +182,7 @@ def train_dit(
         if tr.listens:
             loss = loss + 0.1 * losses["mouth"]
         if judge:
-            judged = judge.loss(x, y, 2 * losses["pixel"])
+            judged = judge.loss(crop_mouth(x), crop_mouth(y), 2 * losses["pixel"], y)
             loss = loss + judged.pop("total")
             losses |= judged
         opt.zero_grad(set_to_none=True)
