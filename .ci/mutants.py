@@ -14,6 +14,7 @@ The module made of the notebook has the same fault meanwhile, for whatever impor
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -429,7 +430,10 @@ def with_fault(fault: Fault, module: Path, shell, cells: list, limit: float) -> 
 
 
 def run_notebook(copy: Path, nb: str, faults: list[Fault], limit: float) -> None:
-    "Run a notebook of a copy, without and with its faults; a line of the table for each of these."
+    """
+    Run a notebook of a copy, without and with its faults; a line of the table for each of these.
+    It ends behind the last cell that has noticed a fault: this cell has to pass without one.
+    """
     from execnb.shell import CaptureShell
     from nbdev.config import get_config
     from nbdev.process import NBProcessor
@@ -439,13 +443,18 @@ def run_notebook(copy: Path, nb: str, faults: list[Fault], limit: float) -> None
     cells = NBProcessor(path, procs=FrontmatterProc, process=True).nb.cells
     cells = [c for c in cells if not passed_over(c, flags)]
     places = {f: place(f, copy) for f in faults}
+    last = max(number for number, _ in places.values())
     shell = CaptureShell(path)
     os.chdir(path.parent)
     for k, cell in enumerate(cells):
+        if cell.idx_ > last:
+            return
         for f in faults:
             if places[f][0] == cell.idx_:
                 began = time.monotonic()
                 stopped = with_fault(f, places[f][1], shell, cells[k:], limit)
+                noticed = re.match(r"cell (\d+)", stopped)
+                last = max(last, int(noticed[1]) if noticed else 0)
                 said = stopped.replace("|", "\\|") or "SURVIVED"
                 took = time.monotonic() - began
                 print(f"| {f.name} | {nb} | {said} | {took:.0f} |", flush=True)
