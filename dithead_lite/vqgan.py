@@ -86,7 +86,7 @@ class Encoder(nn.Module):
             return z
         return z + self.patches(x)
 
-
+# %% ../nbs/03_vqgan.ipynb #vqg010
 class Decoder(nn.Module):
     "A grid (B, C, S/f, S/f) to a crop (B, 3, S, S)."
 
@@ -115,12 +115,24 @@ class Decoder(nn.Module):
             return x
         return x + self.patches(z)
 
+# %% ../nbs/03_vqgan.ipynb #vqg012
+def _check_picture(x, f):
+    if x.ndim != 4 or x.shape[1] != 3:
+        raise DitHeadError(f"picture of shape {tuple(x.shape)}: expected (B, 3, S, S).")
+    if x.shape[2] % f or x.shape[3] % f:
+        raise DitHeadError(
+            f"picture of {x.shape[3]}×{x.shape[2]} pixels: sides must be multiples of {f}. "
+            "Crop or resize it."
+        )
+    if not x.detach().abs().amax() <= 1.01:
+        raise DitHeadError(
+            f"picture with values in [{x.min():.3g}, {x.max():.3g}]: expected [-1, 1]. "
+            "Scale bytes by x/127.5-1."
+        )
+
 # %% ../nbs/03_vqgan.ipynb #cell033
-class VQGAN(nn.Module):
-    """
-    Encoder, quantizer and decoder (Esser et al. 2021), and the scale of the latents for diffusion
-    (Rombach et al. 2022, appendix G). Bad input and missing files raise `DitHeadError`.
-    """
+class _Autoencoder(nn.Module):
+    "Encoder, quantizer and decoder (Esser et al. 2021)."
 
     def __init__(self, cfg: VQGANConfig = VQGANConfig()):
         super().__init__()
@@ -167,6 +179,13 @@ class VQGAN(nn.Module):
             z, _ = self.quantizer.lookup(z)
         z = z.contiguous(memory_format=torch.channels_last)
         return self.decoder(self.post_quant_conv(z))
+
+# %% ../nbs/03_vqgan.ipynb #vqg014
+class VQGAN(_Autoencoder):
+    """
+    The autoencoder, with the scale of its latents for diffusion (Rombach et al. 2022, appendix G),
+    and its files. Bad input and missing files raise `DitHeadError`.
+    """
 
     def to_latents(
         self,
@@ -224,18 +243,3 @@ class VQGAN(nn.Module):
         model = cls(cfg)
         fill(model, load_file(folder / "model.safetensors"), folder)
         return model.eval()
-
-
-def _check_picture(x, f):
-    if x.ndim != 4 or x.shape[1] != 3:
-        raise DitHeadError(f"picture of shape {tuple(x.shape)}: expected (B, 3, S, S).")
-    if x.shape[2] % f or x.shape[3] % f:
-        raise DitHeadError(
-            f"picture of {x.shape[3]}×{x.shape[2]} pixels: sides must be multiples of {f}. "
-            "Crop or resize it."
-        )
-    if not x.detach().abs().amax() <= 1.01:
-        raise DitHeadError(
-            f"picture with values in [{x.min():.3g}, {x.max():.3g}]: expected [-1, 1]. "
-            "Scale bytes by x/127.5-1."
-        )
