@@ -95,8 +95,8 @@ def refine_decoder(
     faces: VQGAN,  # its decoder is trained, in place
     pace: Pace,  # steps or seconds
     batch: int = 8,  # pairs a step
-    lr: float = 2e-4,  # peak of the learning rate
-    sharpness: float = 1.0,  # how strong the judge's gradient is beside that of the pixels
+    lr: float = 1e-4,  # peak of the learning rate
+    sharpness: float = 0.7,  # how strong the judge's gradient is beside that of the pixels
     log: Callable = print,  # called with a dict every 50 steps
 ) -> VQGAN:  # with a running average of the decoder's weights
     "L1, edges and a judge of mouths, on what the DiT draws."
@@ -106,7 +106,7 @@ def refine_decoder(
     opt = torch.optim.AdamW(params, lr, betas=(0.5, 0.95), weight_decay=0.0, fused=True)
     device = params[0].device
     amp = fast_autocast(device)
-    judge = Judge(PatchDiscriminator(32, 2).to(device), sharpness, amp, matching=4.0)
+    judge = Judge(PatchDiscriminator(32, 2).to(device), sharpness, amp, lr=0.4 * lr, matching=6.0)
     ema = moving_average(faces, 0.998)
     size = faces.cfg.size
     weight = mouth_map(size, 4.0, device)[:, :, *mouth_window(size)]  # (1,1,fh,fw)
