@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from .core import DitHeadError, need
