@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastcore.basics import patch
 from tqdm.auto import tqdm
 
 from .audio import RATE, audio_windows, load_audio
@@ -48,134 +47,6 @@ class DubResult:
     untouched: int = 0  # frames without a usable face, passed through
     seconds: dict = field(default_factory=dict)  # seconds spent, by stage
 
-# %% ../nbs/11_dub.ipynb #cell020
-class Dubber(MouthGenerator):
-    """
-    Video and speech become a video. The stages are methods: `track`, `references`, `stream` (which
-    draws and pastes each chunk); `dub` runs them all.
-    """
-
-    def __init__(
-        self,
-        networks: Networks,  # three networks and their settings
-        device: torch.device | str | None = None,  # default: the best there is
-        face: str | int = "largest",  # or 'left', 'right', or a number from the left
-        landmarks: str = "auto",  # backend of `Landmarker`
-    ):
-        super().__init__(networks, device)
-        self.encoder = AudioEncoder(self.settings.audio)
-        self.landmarker = Landmarker(landmarks, face)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        weights: str | Path | None = None,  # a folder or a hub's id; default: for filmed people
-        device: torch.device | str | None = None,  # default: the best there is
-        face: str | int = "largest",  # or 'left', 'right', or a number from the left
-        slim: bool | None = None,  # decode faster and softer (03_vqgan); None: as the settings say
-        landmarks: str = "auto",  # backend of `Landmarker`
-    ) -> "Dubber":
-        "Load the networks and their settings. Raises `DitHeadError` when a part is missing."
-        return cls(Networks.load(weights, slim), device, face, landmarks)
-
-# %% ../nbs/11_dub.ipynb #dub010
-@patch
-def track(
-    self: Dubber,
-    video: str | Path | VideoInfo,  # a clip, or what `probe` said of it
-    count: int | None = None,  # read at most this many frames
-) -> Track:
-    "Find and follow the face. Raises `DitHeadError` when no frame has a usable one."
-
-    def progress(frames):
-        return tqdm(frames, "landmarks", unit="frame")
-
-    return track_clip(video, self.landmarker, count, progress)
-
-# %% ../nbs/11_dub.ipynb #dub013
-@patch
-def references(
-    self: Dubber,
-    video: str | Path | VideoInfo,  # the clip, or what `probe` said of it
-    track: Track,  # of `track`
-) -> torch.Tensor:  # (shots,R*C,h,w); of black crops for a shot without a face
-    "Latents of the R frames that show who is seen in each shot."
-    info, affines = probe(video), track.affines(self.size)
-    shots, count = track.shot[-1] + 1, self.dit.cfg.references
-    crops = np.zeros((shots, count, 3, self.size, self.size), np.uint8)
-    for shot in np.unique(track.shot[track.found]):
-        seen = np.flatnonzero(track.found & (track.shot == shot))
-        chosen = seen[choose_references(track.points[seen], count)]
-        for r, k in enumerate(chosen):
-            frame = next(read_frames(info, int(k), 1))
-            crops[shot, r] = warp_crop(frame[None], affines[[k]], self.size)[0]
-    return self.encode_references(crops)
-
-# %% ../nbs/11_dub.ipynb #dub017
-@patch
-def draw(
-    self: Dubber,
-    crops: torch.Tensor,  # (n,3,S,S) in [-1,1], the source's aligned crops
-    reference: torch.Tensor,  # (n,R*C,h,w)
-    audio: torch.Tensor,  # (n,11,D) windows
-    noise: torch.Tensor,  # (1,C,h,w)
-    order: np.ndarray,  # (n,) rising numbers; a gap where nothing may be interpolated
-    rife: IFNet | None = None,  # draw every second frame and interpolate the others
-    **how,  # steps, sampler, guidance, of `generate`
-) -> torch.Tensor:  # (n,3,S,S) in [-1,1]
-    "`generate` for all frames of a chunk, or for every second one."
-    if rife is None:
-        return self.generate(crops, reference, audio, noise, **how)
-    key = np.searchsorted(order, key_frames(order))
-    drawn = self.generate(crops[key], reference[key], audio[key], noise, **how)
-    return fill_in(rife, drawn, order[key], order)
-
-# %% ../nbs/11_dub.ipynb #dub020
-@patch
-def paste(
-    self: Dubber,
-    frames: np.ndarray,  # (n,H,W,3) u8
-    crops: torch.Tensor,  # (n,3,S,S) in [-1,1]
-    points: np.ndarray,  # (n,68,2) landmarks of the frames
-    affines: np.ndarray,  # (n,2,3) frame→crop
-) -> np.ndarray:  # (n,H,W,3) u8
-    "Put crops back: inside the face's outline, in the colour of the face's own skin."
-    pixels = (crops.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).numpy()
-    lower, skin = face_masks(to_crop(points, affines), self.size)
-    mask = lower & self.mask.numpy()
-    return paste_back(frames, pixels, affines, mask, feather=0.08, skin=skin)
-
-# %% ../nbs/11_dub.ipynb #dub023
-@patch
-def stream(
-    self: Dubber,
-    video: str | Path | VideoInfo,  # the clip, or what `probe` said of it
-    track: Track,  # of `track`
-    references: torch.Tensor,  # of `references`
-    features: torch.Tensor,  # (F,D) of the speech at 50 Hz
-    n_out: int,  # frames wanted
-    seed: int = 0,  # of the one noise that all frames share
-    rife: IFNet | None = None,  # draw every second frame only
-    **how,  # steps, sampler, guidance, of `generate`
-) -> Iterator[tuple[np.ndarray, int]]:
-    "Chunks of dubbed frames (n,H,W,3) u8, and how many of each were passed through."
-    info, noise, affines = probe(video), self.noise(seed), track.affines(self.size)
-    done = 0
-    for index, frames in stream_chunks(info, len(track.points), n_out, chunk_size(info)):
-        found = track.found[index]  # (n,) bool
-        rows = index[found]  # frames of the source with a face
-        if len(rows):
-            shots = track.shot[rows]
-            crops = to_float(warp_crop(frames[found], affines[rows], self.size))  # (n,3,S,S)
-            order = _order(done + np.flatnonzero(found), shots)
-            audio = audio_windows(features, len(index), float(info.fps), start=done)
-            audio = audio[torch.from_numpy(found)]  # (n,11,D)
-            new = self.draw(crops, references[shots], audio, noise, order, rife, **how)
-            frames = frames.copy()
-            frames[found] = self.paste(frames[found], new, track.points[rows], affines[rows])
-        done += len(index)
-        yield frames, len(index) - len(rows)
-
 # %% ../nbs/11_dub.ipynb #dub_helpers
 def _order(numbers: np.ndarray, shots: np.ndarray) -> np.ndarray:  # (n,)
     "Numbers of frames, with a gap of two more wherever a new shot begins."
@@ -206,62 +77,178 @@ def _report(untouched: int, n_out: int) -> None:
             "one that is covered or turned away"
         )
 
-# %% ../nbs/11_dub.ipynb #dub026
-@patch
-@torch.no_grad()
-def dub(
-    self: Dubber,
-    video: str | Path,  # a clip of a person
-    speech: str | Path,  # a recording, any file with sound
-    out: str | Path,  # the dubbed clip: .mp4, .m4v, .mov or .mkv
-    steps: int | None = None,  # network evaluations per frame; None: as the settings say
-    sampler: str | None = None,  # 'dpm', 'ddim' or 'flow'; None: what fits the network
-    guidance: float | None = None,  # on the sound; 1: off; None: as the settings say
-    seed: int = 0,  # of the one noise that all frames share
-    half: bool = False,  # draw every second frame and interpolate the mouths between (07_rife)
-    fps_factor: int = 1,  # raise the frame rate by interpolating between frames (07_rife)
-    callback: Callable | None = None,  # callback(stage, done, total)
-) -> DubResult:  # where it is, and what was done
-    "Dub a clip. Raises `DitHeadError` on bad input; on a fault the output stays as it was."
-    video, speech, out = Path(video), Path(speech), Path(out)
-    check_job(video, speech, out)
-    time_grid(self.schedule, self.settings.steps if steps is None else steps)
-    choose_sampler(sampler, self.settings.prediction)
-    tell = callback or _silent
-    clock = Stopwatch()
+# %% ../nbs/11_dub.ipynb #cell020
+class Dubber(MouthGenerator):
+    """
+    Video and speech become a video. The stages are methods: `track`, `references`, `stream` (which
+    draws and pastes each chunk); `dub` runs them all.
+    """
 
-    info, samples = probe(video), load_audio(speech, limit=LONGEST)  # samples: (T,) at 16 kHz
-    seconds = len(samples) / RATE
-    n_out = max(1, round(seconds * info.fps))
-    rife = load_rife(self.device) if half or fps_factor != 1 else None
-
-    track = self.track(info, min(info.n_frames, n_out))
-    clock("landmarks")
-    tell("landmarks", len(track.points), len(track.points))
-
-    features = self.encoder(samples)  # (F,D) at 50 Hz
-    clock("sound")
-    tell("sound", n_out, n_out)
-
-    references = self.references(info, track)  # (shots,R*C,h,w)
-    how = dict(steps=steps, sampler=sampler, guidance=guidance)
-    between = rife if half else None
-    chunks = self.stream(info, track, references, features, n_out, seed, between, **how)
-
-    result = DubResult(out, seconds=clock.laps)
-    fps = info.fps * fps_factor
-    size = info.width, info.height
-    with (
-        VideoWriter(out, *size, fps, speech, seconds, COMMENT, sar=info.sar) as writer,
-        tqdm(total=n_out, desc="dubbing", unit="frame") as bar,
+    def __init__(
+        self,
+        networks: Networks,  # three networks and their settings
+        device: torch.device | str | None = None,  # default: the best there is
+        face: str | int = "largest",  # or 'left', 'right', or a number from the left
+        landmarks: str = "auto",  # backend of `Landmarker`
     ):
-        frames = _count(chunks, result, bar, tell)
-        for frame in interpolate_clip(frames, fps_factor, rife):
-            writer.write(frame)
-    clock("dubbing")
-    result.frames = writer.n_frames
-    _report(result.untouched, n_out)
-    return result
+        super().__init__(networks, device)
+        self.encoder = AudioEncoder(self.settings.audio)
+        self.landmarker = Landmarker(landmarks, face)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        weights: str | Path | None = None,  # a folder or a hub's id; default: for filmed people
+        device: torch.device | str | None = None,  # default: the best there is
+        face: str | int = "largest",  # or 'left', 'right', or a number from the left
+        slim: bool | None = None,  # decode faster and softer (03_vqgan); None: as the settings say
+        landmarks: str = "auto",  # backend of `Landmarker`
+    ) -> "Dubber":
+        "Load the networks and their settings. Raises `DitHeadError` when a part is missing."
+        return cls(Networks.load(weights, slim), device, face, landmarks)
+
+    def track(
+        self,
+        video: str | Path | VideoInfo,  # a clip, or what `probe` said of it
+        count: int | None = None,  # read at most this many frames
+    ) -> Track:
+        "Find and follow the face. Raises `DitHeadError` when no frame has a usable one."
+
+        def progress(frames):
+            return tqdm(frames, "landmarks", unit="frame")
+
+        return track_clip(video, self.landmarker, count, progress)
+
+    def references(
+        self,
+        video: str | Path | VideoInfo,  # the clip, or what `probe` said of it
+        track: Track,  # of `track`
+    ) -> torch.Tensor:  # (shots,R*C,h,w); of black crops for a shot without a face
+        "Latents of the R frames that show who is seen in each shot."
+        info, affines = probe(video), track.affines(self.size)
+        shots, count = track.shot[-1] + 1, self.dit.cfg.references
+        crops = np.zeros((shots, count, 3, self.size, self.size), np.uint8)
+        for shot in np.unique(track.shot[track.found]):
+            seen = np.flatnonzero(track.found & (track.shot == shot))
+            chosen = seen[choose_references(track.points[seen], count)]
+            for r, k in enumerate(chosen):
+                frame = next(read_frames(info, int(k), 1))
+                crops[shot, r] = warp_crop(frame[None], affines[[k]], self.size)[0]
+        return self.encode_references(crops)
+
+    def draw(
+        self,
+        crops: torch.Tensor,  # (n,3,S,S) in [-1,1], the source's aligned crops
+        reference: torch.Tensor,  # (n,R*C,h,w)
+        audio: torch.Tensor,  # (n,11,D) windows
+        noise: torch.Tensor,  # (1,C,h,w)
+        order: np.ndarray,  # (n,) rising numbers; a gap where nothing may be interpolated
+        rife: IFNet | None = None,  # draw every second frame and interpolate the others
+        **how,  # steps, sampler, guidance, of `generate`
+    ) -> torch.Tensor:  # (n,3,S,S) in [-1,1]
+        "`generate` for all frames of a chunk, or for every second one."
+        if rife is None:
+            return self.generate(crops, reference, audio, noise, **how)
+        key = np.searchsorted(order, key_frames(order))
+        drawn = self.generate(crops[key], reference[key], audio[key], noise, **how)
+        return fill_in(rife, drawn, order[key], order)
+
+    def paste(
+        self,
+        frames: np.ndarray,  # (n,H,W,3) u8
+        crops: torch.Tensor,  # (n,3,S,S) in [-1,1]
+        points: np.ndarray,  # (n,68,2) landmarks of the frames
+        affines: np.ndarray,  # (n,2,3) frame→crop
+    ) -> np.ndarray:  # (n,H,W,3) u8
+        "Put crops back: inside the face's outline, in the colour of the face's own skin."
+        pixels = (crops.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).numpy()
+        lower, skin = face_masks(to_crop(points, affines), self.size)
+        mask = lower & self.mask.numpy()
+        return paste_back(frames, pixels, affines, mask, feather=0.08, skin=skin)
+
+    def stream(
+        self,
+        video: str | Path | VideoInfo,  # the clip, or what `probe` said of it
+        track: Track,  # of `track`
+        references: torch.Tensor,  # of `references`
+        features: torch.Tensor,  # (F,D) of the speech at 50 Hz
+        n_out: int,  # frames wanted
+        seed: int = 0,  # of the one noise that all frames share
+        rife: IFNet | None = None,  # draw every second frame only
+        **how,  # steps, sampler, guidance, of `generate`
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        "Chunks of dubbed frames (n,H,W,3) u8, and how many of each were passed through."
+        info, noise, affines = probe(video), self.noise(seed), track.affines(self.size)
+        done = 0
+        for index, frames in stream_chunks(info, len(track.points), n_out, chunk_size(info)):
+            found = track.found[index]  # (n,) bool
+            rows = index[found]  # frames of the source with a face
+            if len(rows):
+                shots = track.shot[rows]
+                crops = to_float(warp_crop(frames[found], affines[rows], self.size))  # (n,3,S,S)
+                order = _order(done + np.flatnonzero(found), shots)
+                audio = audio_windows(features, len(index), float(info.fps), start=done)
+                audio = audio[torch.from_numpy(found)]  # (n,11,D)
+                new = self.draw(crops, references[shots], audio, noise, order, rife, **how)
+                frames = frames.copy()
+                frames[found] = self.paste(frames[found], new, track.points[rows], affines[rows])
+            done += len(index)
+            yield frames, len(index) - len(rows)
+
+    @torch.no_grad()
+    def dub(
+        self,
+        video: str | Path,  # a clip of a person
+        speech: str | Path,  # a recording, any file with sound
+        out: str | Path,  # the dubbed clip: .mp4, .m4v, .mov or .mkv
+        steps: int | None = None,  # network evaluations per frame; None: as the settings say
+        sampler: str | None = None,  # 'dpm', 'ddim' or 'flow'; None: what fits the network
+        guidance: float | None = None,  # on the sound; 1: off; None: as the settings say
+        seed: int = 0,  # of the one noise that all frames share
+        half: bool = False,  # draw every second frame and interpolate the mouths between (07_rife)
+        fps_factor: int = 1,  # raise the frame rate by interpolating between frames (07_rife)
+        callback: Callable | None = None,  # callback(stage, done, total)
+    ) -> DubResult:  # where it is, and what was done
+        "Dub a clip. Raises `DitHeadError` on bad input; on a fault the output stays as it was."
+        video, speech, out = Path(video), Path(speech), Path(out)
+        check_job(video, speech, out)
+        time_grid(self.schedule, self.settings.steps if steps is None else steps)
+        choose_sampler(sampler, self.settings.prediction)
+        tell = callback or _silent
+        clock = Stopwatch()
+
+        info, samples = probe(video), load_audio(speech, limit=LONGEST)  # samples: (T,) at 16 kHz
+        seconds = len(samples) / RATE
+        n_out = max(1, round(seconds * info.fps))
+        rife = load_rife(self.device) if half or fps_factor != 1 else None
+
+        track = self.track(info, min(info.n_frames, n_out))
+        clock("landmarks")
+        tell("landmarks", len(track.points), len(track.points))
+
+        features = self.encoder(samples)  # (F,D) at 50 Hz
+        clock("sound")
+        tell("sound", n_out, n_out)
+
+        references = self.references(info, track)  # (shots,R*C,h,w)
+        how = dict(steps=steps, sampler=sampler, guidance=guidance)
+        between = rife if half else None
+        chunks = self.stream(info, track, references, features, n_out, seed, between, **how)
+
+        result = DubResult(out, seconds=clock.laps)
+        fps = info.fps * fps_factor
+        size = info.width, info.height
+        with (
+            VideoWriter(out, *size, fps, speech, seconds, COMMENT, sar=info.sar) as writer,
+            tqdm(total=n_out, desc="dubbing", unit="frame") as bar,
+        ):
+            frames = _count(chunks, result, bar, tell)
+            for frame in interpolate_clip(frames, fps_factor, rife):
+                writer.write(frame)
+        clock("dubbing")
+        result.frames = writer.n_frames
+        _report(result.untouched, n_out)
+        return result
 
 # %% ../nbs/11_dub.ipynb #d11r01
 def run(args: argparse.Namespace) -> None:  # of `cli.parser('dub')`
