@@ -101,7 +101,7 @@ class Dubber(MouthGenerator):
         weights: str | Path | None = None,  # a folder or a hub's id; default: for filmed people
         device: torch.device | str | None = None,  # default: the best there is
         face: str | int = "largest",  # or 'left', 'right', or a number from the left
-        slim: bool | None = None,  # decode faster and softer (03_vqgan); None: as the settings say
+        slim: bool | None = None,  # decode faster and softer (lab/slim); None: as the settings say
         landmarks: str = "auto",  # backend of `Landmarker`
     ) -> "Dubber":
         "Load the networks and their settings. Raises `DitHeadError` when a part is missing."

@@ -58,7 +58,7 @@ def train_slim(
     config: TrainConfig,  # steps, batch and seed count here
     device: str | None = None,  # None: the best there is
 ) -> None:  # saved beside the autoencoder
-    "Train a slim decoder (03_vqgan) for the run's codes, or go on with the one that is there."
+    "Train a slim decoder (lab/slim) for the run's codes, or go on with the one that is there."
     from tqdm.auto import tqdm
 
     folder = Path(run) / "faces"
