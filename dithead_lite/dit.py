@@ -84,7 +84,7 @@ class CrossAttention(_Attention):
 
 # %% ../nbs/04_dit.ipynb #cell040
 class DiTBlock(nn.Module):
-    "The paper's block: attention within the picture, attention to sound and time, MLP."
+    "Attention within the picture, attention to sound and time (as in the paper), MLP."
 
     def __init__(self, cfg: DiTConfig):  # sizes
         super().__init__()

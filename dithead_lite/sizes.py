@@ -27,7 +27,7 @@ class DiTConfig:
     audio_dim: int = 80  # width of the sound's features
     audio_tokens: int = 11  # steps per window
     mouth_dim: int = 40  # numbers that `mouth` predicts from sound alone
-    time: str = "cross"  # 'cross': a token beside the sound (the paper); 'adaln': adaLN-Zero
+    time: str = "cross"  # 'cross': a token beside those of the sound; 'adaln': adaLN-Zero
 
     def __post_init__(self):
         self.keep = tuple(self.keep)  # JSON gives a list
