@@ -93,7 +93,8 @@ MODULES = [p.stem for p in sorted((root / "dithead_lite").glob("[a-z]*.py"))]
 LIGHT = "assets", "cli", "commandline", "core", "parallel", "plots", "video", "wheels"
 EXTRAS = tuple(
     "matplotlib IPython ipywidgets moviepy accelerate tensorboardX torchmetrics dlib lpips numba "
-    "face_alignment scipy skimage espeakng_loader anny pyvista transformers".split()
+    "face_alignment scipy skimage espeakng_loader anny pyvista transformers c2pa "
+    "cryptography".split()
 )
 
 
