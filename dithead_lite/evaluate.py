@@ -16,6 +16,7 @@ import numpy as np
 
 from .audio import load_audio
 from .core import DitHeadError, atomic_path
+from .credentials import in_words, read_credentials
 from dithead_lite.faces import (
     align,
     face_masks,
@@ -182,6 +183,15 @@ def _landmark_figures(right: np.ndarray, got: np.ndarray) -> dict:
     return {k: float(np.nanmean(v)) if np.isfinite(v).any() else None for k, v in off.items()}
 
 
+def _credentials(note: _Notes, film: str | Path) -> dict | None:
+    "What the dub's content credentials say; None where there are none to be read."
+    try:
+        return read_credentials(film)
+    except DitHeadError as e:
+        note.missing["credentials"] = str(e)
+        return None
+
+
 def _sync_figures(face: Face, samples: np.ndarray) -> dict:
     return asdict(SyncScore.of(sync_curve(SyncNet.load(), face, samples)))
 
@@ -215,6 +225,7 @@ def evaluate(
     report["opening"] = _opening_figures(right, got)
     own = _sync_figures(face, sound_from_first_frame(a)) if a.has_audio else None
     report["sync"] = dict(dubbed=_sync_figures(new, samples), source=own)
+    report["credentials"] = _credentials(note, dubbed)
     return report | dict(missing=note.missing)
 
 # %% ../nbs/lab/evaluate.ipynb #cell083
@@ -226,4 +237,7 @@ def run(
     if args.out:
         with atomic_path(args.out) as tmp:
             tmp.write_text(json_text(report), encoding="utf-8")
-    print(json_text(report) if args.json else table(report))
+    if args.json:
+        print(json_text(report))
+    else:
+        print(table(report), in_words(report["credentials"]), sep="\n")
