@@ -6,8 +6,9 @@
 __all__ = ['SAMPLERS', 'flow_order_2', 'choose_sampler', 'DubSettings', 'Networks', 'MouthGenerator']
 
 # %% ../nbs/lab/generator.ipynb #gene005
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from .ddim import ddim_sample, dpm_sample, flow_sample, guided
 from .diffusion import NoiseSchedule
 from .dit import DiTHead
 from .faces import fixed_mask
+from .hub import OnHub
 from .shipped import weights_folder
-from .slim import load_slim
+from .slim import SlimDecoder, load_slim
 from .vqgan import VQGAN
 
 # %% ../nbs/lab/generator.ipynb #cell010
@@ -114,7 +116,7 @@ class Networks:
         return cls(faces, masked, dit, settings)
 
 
-class MouthGenerator:
+class MouthGenerator(OnHub):
     "Crops of a face in, crops that say the sound out: two autoencoders, a DiT and a sampler."
 
     def __init__(
@@ -122,16 +124,48 @@ class MouthGenerator:
         networks: Networks,
         device: torch.device | str | None = None,  # default: the best there is
     ):
-        self.device = default_device(device)
-        self.faces = networks.faces.to(self.device).eval()
-        self.masked = networks.masked.to(self.device).eval()
-        self.dit = networks.dit.to(self.device).eval()
+        self.faces = networks.faces.eval()
+        self.masked = networks.masked.eval()
+        self.dit = networks.dit.eval()
         self.settings = networks.settings
         self.size = self.settings.size
-        self.schedule = NoiseSchedule().to(self.device)
+        self.schedule = NoiseSchedule()
+        self.to(device)
         self.mask = torch.from_numpy(fixed_mask(self.size))  # (1,S,S) bool, True = hidden
         first_hidden = int(self.mask[0].any(1).float().argmax())
         self.rows = max(0, first_hidden - self.size // 16)  # above this row nothing is decoded
+
+    def to(
+        self,
+        device: torch.device | str | None,  # None: the best there is
+    ) -> "MouthGenerator":  # itself
+        "Move the networks. Raises `DitHeadError` for a device that isn't here."
+        self.device = default_device(device)
+        for name in ("faces", "masked", "dit", "schedule"):
+            setattr(self, name, getattr(self, name).to(self.device))
+        return self
+
+    def save(
+        self,
+        folder: Path,  # there already
+    ) -> None:
+        "Write the three networks and `settings.json`; `save_pretrained` is the safe way to it."
+        if isinstance(self.faces.decoder, SlimDecoder):
+            raise DitHeadError(
+                "weights with the slim decoder alone can't be saved. Load them with slim=False."
+            )
+        for part in ("faces", "masked", "dit"):
+            getattr(self, part).save(folder / part)
+        settings = asdict(replace(self.settings, slim=False))
+        (folder / "settings.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+    def facts(self) -> dict[str, str]:
+        "What the model card says of the networks."
+        facts = {name: str(value) for name, value in asdict(self.settings).items()}
+        for part in ("faces", "masked", "dit"):
+            count = sum(p.numel() for p in getattr(self, part).parameters())
+            facts[part] = f"{count:,} parameters"
+        return facts
 
     def noise(self, seed: int = 0) -> torch.Tensor:  # (1,C,h,w)
         "The noise that all frames of a clip share."

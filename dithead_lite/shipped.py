@@ -9,7 +9,8 @@ __all__ = ['PACKAGE', 'weights_folder']
 from importlib.util import find_spec
 from pathlib import Path
 
-from .core import DitHeadError, need
+from .core import DitHeadError
+from .hub import fetch
 
 # %% ../nbs/lab/shipped.ipynb #ship007
 PACKAGE = Path(find_spec("dithead_lite").origin).parent  # where the weights lie
@@ -17,26 +18,17 @@ PACKAGE = Path(find_spec("dithead_lite").origin).parent  # where the weights lie
 
 def weights_folder(
     weights: str | Path | None = None,  # a folder, or an id of the Hugging Face hub
+    revision: str | None = None,  # of the hub: branch, tag or commit
+    token: str | None = None,  # of the hub
+    local_files_only: bool = False,  # of the hub: without a connection
 ) -> Path:  # None: the shipped weights for filmed people
     "Where weights lie, fetched from the hub if need be. Raises `DitHeadError`: none there."
     folder = Path(weights) if weights else PACKAGE / "weights" / "people"
     if not folder.is_dir() and str(weights).count("/") == 1:
-        folder = _from_hub(str(weights))
+        folder = fetch(str(weights), revision, token, local_files_only)
     if not (folder / "settings.json").exists():
         raise DitHeadError(
             f"{folder}: no settings.json; expected a folder with settings.json, faces/, masked/ "
             "and dit/. Train one with dithead_train, or leave --weights away."
         )
     return folder
-
-
-def _from_hub(name: str) -> Path:
-    "The local copy of a model on the Hugging Face hub."
-    snapshot_download = need("huggingface_hub", "encoders").snapshot_download
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except Exception as e:
-        raise DitHeadError(
-            f"{name}: not a folder, and the hub gave {type(e).__name__}. "
-            "Check the name and the connection."
-        ) from e
