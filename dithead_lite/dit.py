@@ -15,6 +15,7 @@ from torch import nn
 
 from .core import DitHeadError
 from .embed import AudioProjector, sincos_positions, time_embedding
+from .hub import NetworkOnHub
 from .saving import fill, read_config, save_model
 from .sizes import DiTConfig
 
@@ -254,7 +255,7 @@ class _Denoiser(_Layers):
             )
 
 # %% ../nbs/04_dit.ipynb #cell043
-class DiTHead(_Denoiser):
+class DiTHead(_Denoiser, NetworkOnHub):
     """The denoiser of DiT-Head (Mir, Alonso & Mondragón 2023, arXiv 2312.06400).
 
     Noisy, masked and reference latents give the queries; sound and time the keys and values.
