@@ -8,13 +8,15 @@ __all__ = ['OUTPUT_SUFFIXES', 'VideoWriter']
 # %% ../nbs/lab/writer.ipynb #wri05
 import contextlib
 import subprocess
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from .core import DitHeadError, atomic_path
-from .ffmpeg import EXACT_SCALING, FFmpeg, fault_of
+from .ffmpeg import FFmpeg, fault_of, to_film
+from .planes import Planes
 
 OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # the kinds of film that are written
 
@@ -36,6 +38,9 @@ class VideoWriter:
         crf: int = 18,  # quality: 0 lossless, 18 hard to tell from the source, 51 worst
         sar: Fraction = Fraction(1),  # width/height of one pixel, as in `VideoInfo`
         audio_start: float = 0.0,  # s of the sound at which the picture begins: `audio_offset`
+        finish: Callable | None = None,  # finish(film) changes the file before it gets its name
+        preset: str = "medium",  # how long x264 looks for a small file: 'ultrafast' to 'veryslow'
+        planes: bool = False,  # frames come as `Planes`, which needn't be converted
     ):
         self.path = Path(path)
         self.width, self.height = width, height
@@ -46,6 +51,9 @@ class VideoWriter:
         self.crf = crf
         self.sar = sar
         self.audio_start = audio_start
+        self.finish = finish
+        self.preset = preset
+        self.planes = planes
         self.n_frames = 0  # written so far
         self._check()
 
@@ -80,29 +88,34 @@ class VideoWriter:
                 self._child.stdin.close()
             if self._child.wait():
                 raise self._error()
+            if self.finish:
+                self.finish(new)
 
     def _arguments(self) -> list[str]:
         "ffmpeg's arguments, without the output's name."
-        raw = f"-f rawvideo -pix_fmt rgb24 -s {self.width}x{self.height} -framerate {self.fps}"
+        height, width = self._shape()[:2]
+        layout = "yuv420p -color_range tv -colorspace bt709" if self.planes else "rgb24"
+        raw = f"-f rawvideo -pix_fmt {layout} -s {width}x{height} -framerate {self.fps}"
         args = [*raw.split(), "-i", "pipe:0"]
         if self.audio is not None:
             args += ["-i", f"file:{self.audio}", *"-map 0:v -map 1:a:0 -c:a aac".split()]
             args += ["-af", self._sound_filters()]
         args += ["-vf", self._picture_filters()]
-        args += f"-c:v libx264 -crf {self.crf} -colorspace bt709 -color_primaries bt709".split()
-        args += "-color_trc bt709 -color_range tv -map_metadata -1".split()
+        args += f"-c:v libx264 -preset {self.preset} -crf {self.crf} -colorspace bt709".split()
+        args += "-color_primaries bt709 -color_trc bt709 -color_range tv -map_metadata -1".split()
         return [*args, "-metadata", f"comment={self.comment}", "-movflags", "+faststart"]
 
     def _picture_filters(self) -> str:
         "RGB to YUV of BT.709; an odd size grows by its last column or row."
-        steps = [
-            "pad=ceil(iw/2)*2:ceil(ih/2)*2",
-            f"fillborders=right={self.width % 2}:bottom={self.height % 2}:mode=smear",
-            f"setsar=sar={self.sar}:max=65535",
-            f"scale=out_color_matrix=bt709:out_range=tv:{EXACT_SCALING}",
-            "format=yuv420p",
-        ]
-        return ",".join(steps)
+        shape = f"setsar=sar={self.sar}:max=65535"
+        if self.planes:
+            return shape
+        return f"{shape},{to_film(self.width, self.height)}"
+
+    def _shape(self) -> tuple:
+        "Rows, columns and colours of a frame."
+        odd = self.planes  # planes are of an even size
+        return self.height + odd * (self.height % 2), self.width + odd * (self.width % 2), 3
 
     def _sound_filters(self) -> str:
         "Sound on its file's clock, moved by `audio_start`, cut or padded, one or two channels."
@@ -117,21 +130,28 @@ class VideoWriter:
 
     def write(
         self,
-        frames: np.ndarray,  # (N,H,W,3) u8 RGB, or one frame (H,W,3)
+        frames: np.ndarray | Planes,  # (N,H,W,3) u8 RGB, one frame (H,W,3), or one as planes
     ) -> None:
         "Append frames. `ValueError` on another shape, `DitHeadError` when ffmpeg gave up."
+        shape = self._shape()
+        if self.planes and frames.shape == shape:
+            self._put(frames.data, 1)
+            return
         frames = np.asarray(frames)
-        shape = (self.height, self.width, 3)
         if frames.shape[-3:] != shape or frames.ndim > 4 or frames.dtype != np.uint8:
             found = f"frames are {frames.shape} {frames.dtype}"
             expected = f"(N, {self.height}, {self.width}, 3) or {shape} uint8"
             raise ValueError(f"{found}; expected {expected}")
+        self._put(frames, frames.size // np.prod(shape))
+
+    def _put(self, data: np.ndarray, count: int) -> None:
+        "Give ffmpeg the bytes of frames."
         try:
-            self._child.stdin.write(np.ascontiguousarray(frames).data.cast("B"))
+            self._child.stdin.write(np.ascontiguousarray(data).data.cast("B"))
         except OSError:
             self._child.wait()
             raise self._error() from None
-        self.n_frames += frames.size // np.prod(shape)
+        self.n_frames += count
 
     def _error(self) -> DitHeadError:
         messages = self._child.messages()
