@@ -120,7 +120,7 @@ def cache_latents(
     faces: torch.nn.Module,  # `VQGAN` of faces
     masked: torch.nn.Module,  # `VQGAN` of masked faces
     key: str,  # names the two networks; latents of others are made anew
-    every: int = 1,  # of the frames with a face, every so-manieth becomes a target
+    every: int = 1,  # 1: all frames with a face are targets; 2: every second one, and so on
 ) -> Path:  # `latents.npz` in the clip's folder
     """
     Encode a clip once: target and masked latents, and references of every fourth. With a twin, the

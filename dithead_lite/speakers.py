@@ -50,7 +50,7 @@ def make_clip(
         pose=pose + [turn, 0, 0],
         extra=dict(eyeBlink=blink, mouthSmile=person.smile),
         draw=lambda weights, pose, k: stage.frame(weights, pose),
-        crf=17 if stage.zoom == 1 else 13,
+        crf=17 if stage.zoom == 1 else 13,  # of H.264: lower is better, and a larger file
         noise=noise,
     )
     stage.dress(person, seed)
