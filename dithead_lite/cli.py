@@ -20,7 +20,7 @@ from .commandline import Parser, run_cli, show_messages
 # %% ../nbs/lab/cli.ipynb #cli021
 COMMANDS = {  # name: module with the job
     "dub": "batch",
-    "prepare": "prepare",
+    "prepare": "packing",
     "train": "recipe",
     "speakers": "speakers",
     "eval": "evaluate",

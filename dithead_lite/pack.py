@@ -16,14 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .audio import audio_windows, load_audio
+from .audio import audio_windows
 from .clipfiles import twin_of
 from .core import DitHeadError, atomic_path
 from .encoders import AudioEncoder
 from .faces import align, to_crop
+from .gallery import read_crops
 from .landmarks import Landmarker
-from .prepare import mouth_shape
-from .track import read_crops, track_clip
+from .prepare import exact_landmarks, mouth_shape, sound_from_first_frame
+from .track import track_clip
 from .video import VideoInfo, probe
 from .writer import VideoWriter
 
@@ -48,31 +49,36 @@ def pack_clip(
     video: str | Path,  # a clip with sound
     out: str | Path,  # folder of the packed set; made if missing
     kind: str,  # 'photo', 'filmed' or 'plain'
-    person: str,  # whose clip it is; clips are named PERSON_FILE
+    person: str,  # whose clip it is
     encoder: AudioEncoder,  # sound features at 50 Hz
     size: int = 256,  # side of the crops, pixels
-    crf: int = 20,  # of H.264: lower is better and larger
+    crf: int = 16,  # of H.264: lower is better and larger
     points: np.ndarray | None = None,  # (N,68,2) landmarks, where they are known already
     every: int = 1,  # keep every k-th frame
-    landmarker: Landmarker | None = None,
+    landmarker: Landmarker | None = None,  # to share one between clips
+    name: str | None = None,  # of the clip in the set; None: PERSON_FILE
+    arrays: str | Path | None = None,  # folder for NAME.npz; None: `out`
 ) -> PackedClip:
     "Write NAME.mp4 with aligned crops and NAME.npz with landmarks, mouth and sound of one clip."
     video, out = Path(video), Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    info, name = probe(video), f"{person}_{video.stem}"
+    arrays = Path(arrays or out)
+    for folder in (out, arrays):
+        folder.mkdir(parents=True, exist_ok=True)
+    info, name = probe(video), name or f"{person}_{video.stem}"
+    sound = encoder(sound_from_first_frame(info))  # (F,D) at 50 Hz
     if points is None:
         points = _points(video, landmarker or Landmarker("mesh"))
     rows = np.flatnonzero(np.isfinite(points[:, 0, 0]))[::every]
     affines = align(points, size)
     _write_crops(out / f"{name}.mp4", info, affines, rows, size, every, crf)
-    in_crop = to_crop(_exact(video, points), affines)[rows]
-    arrays = dict(
+    in_crop = to_crop(exact_landmarks(video, points), affines)[rows]
+    found = dict(
         time=(rows / float(info.fps)).astype(np.float32),
         points=np.round(in_crop * POINT_STEPS).astype(np.int16),
-        sound=_rounded(encoder(load_audio(video))),
+        sound=_rounded(sound),
     )
-    with atomic_path(out / f"{name}.npz") as tmp:
-        np.savez(tmp, **arrays)
+    with atomic_path(arrays / f"{name}.npz") as tmp:
+        np.savez(tmp, **found)
     twin = twin_of(video)
     has_twin = f"{person}_{twin.stem}" if twin.exists() else None
     return PackedClip(name, person, kind, len(rows), float(info.fps) / every, has_twin)
@@ -84,13 +90,14 @@ def _points(video: Path, landmarker: Landmarker) -> np.ndarray:  # (N,68,2)
     return track_clip(first if first.exists() else video, landmarker).points
 
 
-def _exact(video: Path, points: np.ndarray) -> np.ndarray:  # (N,68,2)
-    "The landmarks of the truth beside a rendered clip; the given ones of any other."
-    truth = video.with_suffix(".json")
-    if not truth.exists():
-        return points
-    landmarks = json.loads(truth.read_text(encoding="utf-8"))["landmarks"]
-    return np.array(landmarks, np.float32)[: len(points)]
+class _CropWriter(VideoWriter):
+    "Colour as fine as light, and no tricks for the eye: for networks, and alike in every reader."
+
+    def _picture_filters(self) -> str:
+        return super()._picture_filters().replace("format=yuv420p", "format=yuv444p")
+
+    def _arguments(self) -> list[str]:
+        return [*super()._arguments(), "-tune", "psnr"]
 
 
 def _write_crops(
@@ -105,7 +112,7 @@ def _write_crops(
     "Write the aligned crops of some frames as a video."
     kept = np.full_like(affines, np.nan)
     kept[rows] = affines[rows]
-    with VideoWriter(path, size, size, info.fps / every, crf=crf) as writer:
+    with _CropWriter(path, size, size, info.fps / every, crf=crf) as writer:
         for _, crops in read_crops(info, kept, size):
             writer.write(crops.transpose(0, 2, 3, 1))
 
@@ -120,24 +127,27 @@ def _rounded(sound: torch.Tensor) -> np.ndarray:  # (F,D) at 50 Hz → (ceil(F/2
 def write_index(
     clips: Sequence[PackedClip],
     out: str | Path,  # folder in which `pack_clip` left them
+    arrays: str | Path | None = None,  # folder of the NAME.npz; None: `out`
+    **said,  # what else the index should say of the set
 ) -> None:
     "List the clips of a packed set, and join their arrays in one small file."
-    out, names, arrays = Path(out), {c.name for c in clips}, {}
+    out, names, parts = Path(out), {c.name for c in clips}, {}
+    folder = Path(arrays or out)
     for c in clips:
         c.twin = c.twin if c.twin in names else None
-        with np.load(out / f"{c.name}.npz") as z:
+        with np.load(folder / f"{c.name}.npz") as z:
             for k in z.files:
-                arrays.setdefault(k, []).append(z[k])
-    rows = [len(s) for s in arrays["sound"]]
-    time, points, sound = (np.concatenate(arrays[k]) for k in ("time", "points", "sound"))
+                parts.setdefault(k, []).append(z[k])
+    rows = [len(s) for s in parts["sound"]]
+    time, points, sound = (np.concatenate(parts[k]) for k in ("time", "points", "sound"))
     # by columns, and landmarks as differences: what follows each other is alike, and packs well
     moves = np.diff(points.reshape(len(points), -1), axis=0, prepend=0).astype(np.int16)
     blob = b"".join(np.ascontiguousarray(a).tobytes() for a in (time, moves.T, sound.T))
     with atomic_path(out / "arrays.xz") as tmp:
         tmp.write_bytes(lzma.compress(blob))
-    meta = dict(clips=[asdict(c) for c in clips], sound_rows=rows, dim=sound.shape[1])
+    known = dict(clips=[asdict(c) for c in clips], sound_rows=rows, dim=sound.shape[1])
     with atomic_path(out / "index.json") as tmp:
-        tmp.write_text(json.dumps(meta), encoding="utf-8")
+        tmp.write_text(json.dumps(known | said), encoding="utf-8")
 
 # %% ../nbs/lab/pack.ipynb #pack021
 class PackedSet:
@@ -157,11 +167,12 @@ class PackedSet:
         if not (folder / "index.json").is_file():
             raise DitHeadError(
                 f"{folder}: no index.json; expected a packed training set. "
-                "Make one with pack_clip and write_index."
+                "Make one with dithead_prepare CLIPS… --pack FOLDER."
             )
         meta = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         clips = [PackedClip(**c) for c in meta["clips"]]
         self.clips = clips[: most or None]
+        self.audio = meta.get("audio")  # name for `AudioEncoder`; None: the index says nothing
         N = sum(c.frames for c in self.clips)
         time, points, sound = _arrays(folder / "arrays.xz", clips, meta)
         self.time = torch.from_numpy(time[:N]).to(device)

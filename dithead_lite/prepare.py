@@ -26,9 +26,10 @@ from .clipfiles import find_clips, twin_of
 from .core import DitHeadError, read_json
 from .encoders import AudioEncoder
 from .faces import align, to_crop
+from .gallery import read_crops
 from .landmarks import Landmarker
 from .parallel import Stopped, in_processes
-from .track import read_crops, track_clip
+from .track import track_clip
 from .video import VideoInfo, audio_offset, probe
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def run(
     args: "argparse.Namespace",  # of `cli.parser('prepare')`
 ) -> None:
     "The job of `dithead_prepare`: unusable clips are listed with the reason, the others prepared."
-    config = PrepareConfig(args.size, args.audio, args.landmarks)
+    config = PrepareConfig(args.size or 128, args.audio, args.landmarks)
     clips = find_clips(args.clips)
     for name, video in clips.items():  # refuses before the work begins
         is_prepared(args.out / name, describe(video, config), args.overwrite)
