@@ -289,24 +289,24 @@ FAULTS = [
         "net.quantizer.train(net.training and not decoder_only)",
         "net.quantizer.train(not decoder_only)",
     ),
-    # lab/fit: the training loop
+    # lab/trainer, lab/loader: a step, its batch
     Fault(
         "ema-reversed",
-        "lab/fit",
+        "lab/trainer",
         "torch._foreach_lerp_(averaged, current, 1 - d)",
         "torch._foreach_lerp_(averaged, current, d)",
     ),
     Fault(
         "buffers-averaged",
-        "lab/fit",
+        "lab/trainer",
         "AveragedModel(model, multi_avg_fn=average)",
         "AveragedModel(model, multi_avg_fn=average, use_buffers=True)",
     ),
     Fault(
         "every-step-the-same-batch",
-        "lab/fit",
-        "seed_everything(config.seed * 1_000_003 + step)",
-        "seed_everything(config.seed)",
+        "lab/loader",
+        "return seed * 1_000_003 + step",
+        "return seed * 1_000_003",
     ),
 ]
 

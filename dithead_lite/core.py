@@ -174,11 +174,16 @@ def in_test() -> bool:
 def fast_bf16(
     device: "torch.device",  # where a network runs
 ) -> bool:
-    "True where bfloat16 products are faster: on CUDA, and on a CPU with AMX or AVX512-BF16."
+    """
+    True where bfloat16 products are faster: on CUDA from compute capability 8 on, and on a CPU with
+    AMX or AVX512-BF16.
+    """
     import torch
 
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
-        return device.type == "cuda"
+        return False
     instructions = getattr(torch.cpu, "get_capabilities", dict)()  # newer versions of PyTorch tell
     return bool(instructions.get("amx_bf16") or instructions.get("avx512_bf16"))
 

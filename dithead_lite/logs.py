@@ -11,6 +11,8 @@ import math
 from itertools import chain
 from pathlib import Path
 
+import torch
+
 from .core import atomic_path, need
 
 # %% ../nbs/lab/logs.ipynb #log02
@@ -29,14 +31,14 @@ class Log:
         self.board = board(str(run), purge_step=step, write_to_disk=main)
         self.sums = {}
 
-    def add(self, **figures: float) -> None:
-        "The figures of one step."
+    def add(self, **figures: float | torch.Tensor) -> None:
+        "The figures of one step; a GPU isn't asked for its own before `means`."
         for name, value in figures.items():
-            self.sums.setdefault(name, []).append(float(value))
+            self.sums.setdefault(name, []).append(value)
 
     def means(self) -> dict[str, float]:
         "Means over the steps since the last call."
-        means = {name: sum(values) / len(values) for name, values in self.sums.items()}
+        means = {name: _mean(values) for name, values in self.sums.items()}
         self.sums = {}
         return means
 
@@ -50,6 +52,15 @@ class Log:
 
     def close(self) -> None:
         self.board.close()
+
+
+def _mean(values) -> float:
+    "Of numbers, some of which may be scalar tensors on a device: those are fetched at once."
+    tensors = [v.float() for v in values if isinstance(v, torch.Tensor)]
+    numbers = [v for v in values if not isinstance(v, torch.Tensor)]
+    if tensors:
+        numbers += torch.stack(tensors).tolist()
+    return sum(numbers) / len(numbers)
 
 
 def read_rows(

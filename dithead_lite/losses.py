@@ -6,7 +6,6 @@
 __all__ = ['edge_loss', 'PatchDiscriminator', 'discriminator_loss', 'adaptive_weight', 'generator_loss']
 
 # %% ../nbs/lab/losses.ipynb #loss005
-import math
 from collections.abc import Callable
 
 import torch
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .blocks import norm
-from .quantizer import codebook_stats
+from .quantizer import code_usage
 
 # %% ../nbs/lab/losses.ipynb #cell040
 def edge_loss(
@@ -93,7 +92,8 @@ def generator_loss(
 ) -> tuple[torch.Tensor, dict]:
     """
     L1 + L2 + perceptual + commitment (β = 0.25 of VQ-VAE) + adversarial loss of one batch; with it
-    numbers to log, and `reconstruction` for `discriminator_loss`.
+    scalar tensors to log, which are on the device still, and `reconstruction` for
+    `discriminator_loss`.
     """
     y, indices, commitment = model(x)
     y = y.float()
@@ -103,15 +103,15 @@ def generator_loss(
     rec = l1 + l2 + perceived
     loss = rec + 0.25 * commitment
     logs = dict(
-        psnr=-10 * math.log10(l2.item() / 4 + 1e-10),
-        perceptual=perceived.item(),
-        commit=commitment.item(),
+        psnr=-10 * torch.log10(l2.detach() / 4 + 1e-10),
+        perceptual=perceived.detach(),
+        commit=commitment.detach(),
     )
     if disc is not None:
         adv = -disc(y).mean()
         λ = adaptive_weight(rec, adv, model.decoder.conv_out.weight)
         loss = loss + adversarial * λ * adv
-        logs |= dict(adversarial=adv.item(), balance=λ.item())
-    usage, perplexity = codebook_stats(indices, model.cfg.codes)
+        logs |= dict(adversarial=adv.detach(), balance=λ)
+    usage, perplexity = code_usage(indices, model.cfg.codes)
     logs |= dict(usage=usage, perplexity=perplexity)
-    return loss, dict(loss=loss.item(), **logs, reconstruction=y.detach())
+    return loss, dict(loss=loss.detach(), **logs, reconstruction=y.detach())

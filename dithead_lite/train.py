@@ -13,13 +13,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .core import default_device, seed_everything
+from .core import seed_everything
 from .data import CropDataset, LatentDataset, cache_latents, draw_each
 from .ddim import dpm_sample, flow_loss, flow_sample
+from .devices import accelerator
 from .diffusion import NoiseSchedule, diffusion_loss
 from .dit import DiTHead
 from .faces import fixed_mask
-from .fit import TrainConfig, fit
+from .fit import fit
+from .loader import to_device
 from .losses import generator_loss
 from dithead_lite.runs import (
     SIZES,
@@ -30,6 +32,7 @@ from dithead_lite.runs import (
     write_settings,
 )
 from .sound import hear_again
+from .trainer import TrainConfig
 from .vqgan import VQGAN, VQGAN_SIZES
 from .warmstart import warm_start
 
@@ -67,8 +70,11 @@ def train_vqgan(
     model = fit(model, data, loss, out, config, resume, sheets, strangers, device)
     if not from_weights:
         model.fit_latents(_some_crops(data, next(model.parameters()).device))
-    model.save(out)
-    (out / "slim.safetensors").unlink(missing_ok=True)  # it belonged to the decoder before
+    acc = accelerator(device)
+    if acc.is_main_process:  # of several processes one writes
+        model.save(out)
+        (out / "slim.safetensors").unlink(missing_ok=True)  # it belonged to the decoder before
+    acc.wait_for_everyone()
     return model
 
 # %% ../nbs/10_train.ipynb #vq02
@@ -150,8 +156,9 @@ def dit_loss(
         if step < warmup:
             return aux, dict(diffusion=float("nan"), mouth=aux.detach())
         x0 = b["latents"]  # (B,C,h,w)
-        ε = draw_each(b["seeds"], x0.shape[1:], normal=True).to(weight.device)  # (B,C,h,w)
-        u = draw_each(b["seeds"] + 1, (2,)).to(weight.device)  # (B,2), uniform
+        ε = draw_each(b["seeds"], x0.shape[1:], normal=True)
+        ε = to_device(ε, x0.device)  # (B,C,h,w)
+        u = to_device(draw_each(b["seeds"] + 1, (2,)), x0.device)  # (B,2), uniform
         dropped = u[:, 0] < drop  # (B,), hear nothing
 
         def denoise(x, t):
@@ -196,7 +203,8 @@ def train_dit(
     projector that was loaded, with `from_weights` or from the run's `sound`, stays as it is.
     """
     settings = check_clips([*clips, *held], size)
-    run, place = Path(run), default_device(device)
+    run, acc = Path(run), accelerator(device)
+    place = acc.device
     faces = VQGAN.load(run / "faces").to(place).eval()
     masked = VQGAN.load(run / "masked").to(place).eval()
 
@@ -204,7 +212,8 @@ def train_dit(
     model = new_dit(size, faces.cfg, clips[0])
     loaded = load_dit(model, run, settings["audio"], from_weights, fresh)
     whole = freeze(model.audio, loaded)
-    encode_clips([*clips, *held], run, faces, masked, every)
+    with acc.main_process_first():  # the others find the latents there
+        encode_clips([*clips, *held], run, faces, masked, every)
     data = LatentDataset(clips)
     strangers = LatentDataset(held) if held else None
 
@@ -214,9 +223,11 @@ def train_dit(
     drawn = targets_drawn(data, faces, prediction, place)
     sheets = sample_sheets(run / "dit", config, drawn, callback)
     ema = fit(model, data, loss, run / "dit", config, resume, sheets, strangers, device)
-    ema.save(run / "dit")
-    known = dict(size=settings["size"], audio=settings["audio"])
-    write_settings(run, **known, prediction=prediction, mask="fixed")
+    if acc.is_main_process:
+        ema.save(run / "dit")
+        known = dict(size=settings["size"], audio=settings["audio"])
+        write_settings(run, **known, prediction=prediction, mask="fixed")
+    acc.wait_for_everyone()
     return ema
 
 # %% ../nbs/10_train.ipynb #dit02
