@@ -17,9 +17,10 @@ CHOICES = {
     "sampler": ("ddim", "dpm", "flow"),
     "size": ("tiny", "small", "base", "large"),
     "stage": ("faces", "masked", "slim", "sound", "dit"),
+    "extend": ("bounce", "loop", "hold", "cut"),
     "language": ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "tr"),
 }
-COLUMNS = ("face", "steps", "sampler", "guidance", "seed", "half", "fps-factor")  # of a list
+COLUMNS = ("face", "steps", "sampler", "guidance", "seed", "half", "fps-factor", "extend")
 
 # %% ../nbs/lab/arguments.ipynb #arg010
 def _dub(p):
@@ -53,6 +54,9 @@ def _dub(p):
         default=1,
         help="times the frame rate (default: 1)",
     )
+    text = "where the speech is longer than the clip: play it to and fro (bounce, the default), "
+    text += "again and again (loop), hold its last picture, or cut the speech"
+    add("--extend", choices=CHOICES["extend"], default="bounce", help=text)
     p.flag("--slim", "decode with the slim decoder: faster, softer", default=None)
     add("--weights", help="a folder of weights, or a Hugging Face id (default: the shipped ones)")
     p.landmarks()
@@ -103,8 +107,8 @@ def _train(p):
     add("--from-weights", type=existing, metavar="FOLDER", help=text)
     kinds = ("epsilon", "v", "x0", "flow")
     add("--prediction", choices=kinds, default="x0", help="what the DiT predicts (default: x0)")
-    text = "products in bfloat16 (default: for the autoencoders where it is fast, else no)"
-    add("--precision", choices=("no", "bf16"), help=text)
+    text = "of products (default: what is fast on a GPU; on a CPU, of the autoencoders alone)"
+    add("--precision", choices=("no", "bf16", "fp16"), help=text)
     add(
         "--every",
         type=whole_number(1),
@@ -116,6 +120,11 @@ def _train(p):
     p.flag("--resume", "go on from the last checkpoint")
     add("--steps", type=whole_number(1), help="optimiser steps")
     add("--batch", type=whole_number(1), help="samples per step")
+    text = "parts of a step that go through the network in turn, for less memory (default: 1)"
+    add("--accumulate", type=whole_number(1), help=text)
+    p.flag("--checkpointing", "compute blocks again in the backward pass, for less memory")
+    text = "processes that draw batches ahead (default: up to 8 on a GPU, else none)"
+    add("--workers", type=whole_number(0), help=text)
     add("--lr", type=number(1e-9, 1), help="peak learning rate")
     add("--seed", type=whole_number(0), help="of the random numbers")
     p.device()

@@ -48,6 +48,7 @@ class Outcome:
     result: DubResult | None = None
     fault: str | None = None
     signed: bool = False
+    ours: bool = False  # the fault is the program's
 
     def as_dict(self) -> dict:
         "What was made, how long each stage took (s), how many frames were passed through."
@@ -110,10 +111,11 @@ def _do(job: Job, dubber: Dubber, credentials: Credentials | None) -> Outcome:
         result = _facing(dubber, job.face).dub(job.video, job.speech, job.out, **how)
     except Exception as e:
         words = fault_of_user(e)
-        if words is None:
+        ours = words is None
+        if ours:
             logging.getLogger("dithead_lite").exception(f"{job.out}: a fault of the program")
             words = f"{job.out}: a fault of the program ({type(e).__name__}: {e}). Please report it"
-        return Outcome(job, fault=words)
+        return Outcome(job, fault=words, ours=ours)
     return Outcome(job, result, signed=bool(credentials))
 
 
@@ -126,7 +128,7 @@ def _facing(dubber: Dubber, face: str | int) -> Dubber:
     return other
 
 # %% ../nbs/lab/batch.ipynb #bat021
-HOW = ("steps", "sampler", "guidance", "seed", "half", "fps_factor")  # arguments of `Dubber.dub`
+HOW = ("steps", "sampler", "guidance", "seed", "half", "fps_factor", "extend")  # of `Dubber.dub`
 
 
 def run(
@@ -137,14 +139,14 @@ def run(
     jobs = [_job(row) for row in rows or [_with_samples(args)]]
     check_outputs(jobs)
     credentials = Credentials.load(*args.credentials) if args.credentials else None
-    failed, stdout = 0, sys.stdout
+    codes, stdout = [], sys.stdout
     with contextlib.redirect_stdout(io.StringIO() if args.quiet else sys.stderr):
         for done, outcome in enumerate(_outcomes(jobs, args, credentials)):
-            failed += outcome.fault is not None
+            codes.append((1 if outcome.ours else 2) if outcome.fault else 0)
             _tell(
                 outcome, stdout if args.json else None, f"{done + 1} of {len(jobs)}: " * bool(rows)
             )
-    return (3 if rows else 2) * bool(failed)
+    return 3 if rows and any(codes) else max(codes)
 
 
 def _with_samples(args: argparse.Namespace) -> argparse.Namespace:
