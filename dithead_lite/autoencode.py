@@ -16,11 +16,11 @@ from torch import nn
 from .cameras import draw_cameras, photograph
 from .data import hide
 from .faces import fixed_mask
-from .fit import moving_average
 from .judge import Judge
 from .losses import PatchDiscriminator, edge_loss
 from .pack import PackedSet
 from .train import MOUTH_BOX
+from .trainer import moving_average
 from .vqgan import VQGAN, VQGANConfig
 
 # %% ../nbs/lab/autoencode.ipynb #auto009

@@ -14,16 +14,17 @@ from torch import nn
 
 from .autoencode import Pace, crop_mouth, mouth_map
 from .cameras import photograph
+from .core import fast_bf16
 from .diffusion import NoiseSchedule, q_sample
 from .dit import DiTHead
 from .draw import Batch, Draw, Latents
 from .faces import fixed_mask
-from .fit import moving_average
 from .judge import Judge
 from .losses import edge_loss
 from .pack import PackedSet
 from .sizes import DiTConfig
 from .train import loss_weight
+from .trainer import moving_average
 from .vqgan import VQGAN
 
 # %% ../nbs/lab/people.ipynb #peop018
@@ -93,7 +94,8 @@ class DiTTrainer:
         self.top = max(0, round(0.34 * config.size) - config.size // 16)  # first row of the pixels
         self.pixels = mouth_map(faces.cfg.size, 4.0, self.device)[:, :, self.top * self.cell :]
         cuda = self.device.type == "cuda"
-        self.amp = torch.autocast(self.device.type, torch.bfloat16, enabled=cuda)
+        half = cuda and fast_bf16(self.device)  # a T4 has no units for bf16
+        self.amp = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
         if cuda:
             self._compile()
 

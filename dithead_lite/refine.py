@@ -16,12 +16,12 @@ from .autoencode import Pace, mouth_map
 from .cameras import draw_cameras, photograph
 from .core import DitHeadError, fast_autocast
 from .data import to_float
-from .fit import moving_average
 from .generator import MouthGenerator
 from .judge import Judge
 from .losses import PatchDiscriminator, edge_loss
 from .pack import PackedSet
 from .track import choose_references
+from .trainer import moving_average
 from .vqgan import VQGAN
 
 # %% ../nbs/lab/refine.ipynb #refi009
