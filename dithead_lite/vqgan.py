@@ -17,6 +17,7 @@ from torch import nn
 
 from .blocks import down, levels, middle, norm, up
 from .core import DitHeadError
+from .hub import NetworkOnHub
 from .quantizer import VectorQuantizer
 from .saving import fill, read_config, save_model
 
@@ -181,7 +182,7 @@ class _Autoencoder(nn.Module):
         return self.decoder(self.post_quant_conv(z))
 
 # %% ../nbs/03_vqgan.ipynb #vqg014
-class VQGAN(_Autoencoder):
+class VQGAN(_Autoencoder, NetworkOnHub):
     """
     The autoencoder, with the scale of its latents for diffusion (Rombach et al. 2022, appendix G),
     and its files. Bad input and missing files raise `DitHeadError`.
