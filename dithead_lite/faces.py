@@ -7,6 +7,8 @@ __all__ = ['TEMPLATE', 'similarity', 'mouth_opening', 'align', 'to_crop', 'warp_
            'paste_back', 'face_masks']
 
 # %% ../nbs/02_faces.ipynb #fcs005
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -82,7 +84,7 @@ def to_crop(
 
 # %% ../nbs/02_faces.ipynb #fcs027
 def warp_crop(
-    frames: np.ndarray,  # (N,H,W,3) u8
+    frames: Sequence,  # (N,H,W,3) u8, or a list of `Planes`
     affines: np.ndarray,  # (N,2,3) frame→crop; NaN where there is no face
     size: int,  # side of the crop in pixels
 ) -> np.ndarray:  # (N,3,S,S) u8, black where there is no face
@@ -158,16 +160,16 @@ def _match_colours(
 
 # %% ../nbs/02_faces.ipynb #fcs052
 def paste_back(
-    frames: np.ndarray,  # (N,H,W,3) u8
+    frames: Sequence,  # (N,H,W,3) u8, or a list of `Planes`
     crops: np.ndarray,  # (N,3,S,S) u8; its visible part should look like the frame's
     affines: np.ndarray,  # (N,2,3) frame→crop; NaN rows leave their frame as it is
     mask: np.ndarray,  # (1,S,S) or (N,1,S,S) bool, True = take the crop
     feather: float = 0.06,  # width of the blend inside the mask's edge, in sides of the crop
     match: bool = True,  # bring the crop's colours to the frame's
     skin: np.ndarray | None = None,  # (N,1,S,S) bool, what must look alike; None: all but the mask
-) -> np.ndarray:  # (N,H,W,3) u8
+) -> Sequence:  # as `frames`, which stay as they are
     "Put crops back into their frames; pixels outside the mask are the frame's own, bit by bit."
-    out = np.array(frames)
+    out = frames.copy() if isinstance(frames, np.ndarray) else [frame.copy() for frame in frames]
     size = crops.shape[-1]
     shape = (len(out), 1, size, size)
     masks = np.broadcast_to(mask, shape)[:, 0]

@@ -169,7 +169,7 @@ class Landmarker:
         if self.fan is None:
             return mesh.points[MESH_TO_68]
         box = np.r_[mesh.points.min(0), mesh.points.max(0)]
-        found = self.fan.get_landmarks_from_image(image, [box])
+        found = self.fan.get_landmarks_from_image(np.asarray(image), [box])
         return found[0] if found else np.full((68, 2), np.nan)
 
 

@@ -28,7 +28,7 @@ def scale_of(
 
 # %% ../nbs/lab/resample.ipynb #cell016
 def cut(
-    image: np.ndarray,  # (H,W,3) u8
+    image: np.ndarray,  # (H,W,3) u8, or `Planes`
     affine: np.ndarray,  # (2,3) picture→crop
     size: int,  # side of the crop in pixels
     border: int = cv2.BORDER_REPLICATE,  # what stands outside the picture, of OpenCV
@@ -37,35 +37,32 @@ def cut(
     f = int(np.clip(np.ceil(1 / scale_of(affine) - 0.3), 1, 32))  # so many times too large
     B = np.asarray(affine, dtype=float) * f
     B[:, 2] += (f - 1) / 2  # whole numbers are pixel centres
+    part, B = _seen(image, B, size * f)
     drawn = (size * f, size * f)
-    out = cv2.warpAffine(image, B, drawn, flags=cv2.INTER_LINEAR, borderMode=border)
+    out = cv2.warpAffine(part, B, drawn, flags=cv2.INTER_LINEAR, borderMode=border)
     return _average(out, (size, size)) if f > 1 else out
+
+
+def _seen(image, affine: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    "The part of a picture (h,w,3) that a crop needs, and the affine from it (2,3)."
+    lo, hi = _box(image.shape, affine, size, 2)
+    A = affine.copy()
+    A[:, 2] += A[:, :2] @ lo
+    return image[lo[1] : hi[1], lo[0] : hi[0]], A
+
+
+def _box(shape, affine, size: int, margin: int) -> tuple[np.ndarray, np.ndarray]:  # (2,) each
+    "Corners of what a crop sees of a picture, with a margin; at least one pixel of it."
+    corners = _corners(affine, (0, 0), (size, size))
+    limits = np.array(shape[1::-1])
+    lo = np.clip(np.floor(corners.min(1)) - margin, 0, limits - 1).astype(int)
+    hi = np.clip(np.ceil(corners.max(1)) + margin, lo + 1, limits).astype(int)
+    return lo, hi
 
 
 def _average(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # (h,w,...)
     "A picture averaged down to (width, height)."
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-# %% ../nbs/lab/resample.ipynb #res012
-def shrink(
-    image: np.ndarray,  # (H,W,3) u8
-    affine: np.ndarray,  # (2,3) picture→crop
-    size: int,  # side of the crop in pixels
-) -> tuple[np.ndarray, np.ndarray]:  # (h,w,3) u8 and its own affine (2,3)
-    "The part of a picture that a crop sees, averaged down by a whole number, for `cut`."
-    f = int(1 / scale_of(affine) / 1.5)  # what is left to `cut` is at least 1.5 times too large
-    if f < 2:
-        return image, affine
-    corners = _corners(affine, (0, 0), (size, size))
-    limits = np.array(image.shape[1::-1])
-    lo = np.clip(np.floor(corners.min(1)) - 2 * f, 0, limits - f).astype(int)
-    hi = np.clip(np.ceil(corners.max(1)) + 2 * f, lo + f, limits).astype(int)
-    width, height = (hi - lo) // f
-    part = image[lo[1] : lo[1] + height * f, lo[0] : lo[0] + width * f]
-    B = np.array(affine, dtype=float)
-    B[:, 2] += B[:, :2] @ (lo + (f - 1) / 2)
-    B[:, :2] *= f
-    return _average(part, (int(width), int(height))), B
 
 
 def _corners(affine: np.ndarray, lo: tuple, hi: tuple) -> np.ndarray:  # (2,4)
@@ -73,9 +70,30 @@ def _corners(affine: np.ndarray, lo: tuple, hi: tuple) -> np.ndarray:  # (2,4)
     (x0, y0), (x1, y1) = lo, hi
     return invert(affine) @ np.array([[x0, x1, x0, x1], [y0, y0, y1, y1], [1, 1, 1, 1]])
 
+# %% ../nbs/lab/resample.ipynb #res012
+def shrink(
+    image: np.ndarray,  # (H,W,3) u8, or `Planes`
+    affine: np.ndarray,  # (2,3) picture→crop
+    size: int,  # side of the crop in pixels
+) -> tuple[np.ndarray, np.ndarray]:  # (h,w,3) u8 and its own affine (2,3)
+    "The part of a picture that a crop sees, averaged down by a whole number, for `cut`."
+    f = int(1 / scale_of(affine) / 1.5)  # what is left to `cut` is at least 1.5 times too large
+    if f < 2:
+        return image, affine
+    lo, hi = _box(image.shape, affine, size, 2 * f)
+    limits = np.array(image.shape[1::-1])
+    lo = np.minimum(lo, limits - f)
+    hi = np.maximum(hi, lo + f)
+    width, height = (hi - lo) // f
+    part = image[lo[1] : lo[1] + height * f, lo[0] : lo[0] + width * f]
+    B = np.array(affine, dtype=float)
+    B[:, 2] += B[:, :2] @ (lo + (f - 1) / 2)
+    B[:, :2] *= f
+    return _average(part, (int(width), int(height))), B
+
 # %% ../nbs/lab/resample.ipynb #res014
 def blend(
-    image: np.ndarray,  # (H,W,3) u8, changed in place
+    image: np.ndarray,  # (H,W,3) u8, or `Planes`; changed in place
     crop: np.ndarray,  # (S,S,3) f32 in 0…255
     alpha: np.ndarray,  # (S,S) f32 in [0,1], how much of the crop is taken; not 0 everywhere
     affine: np.ndarray,  # (2,3) picture→crop
@@ -88,9 +106,9 @@ def blend(
     new = _drawn(crop, affine, lo, hi, f, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
     np.clip(new, 0, 255, out=new)  # cubic curves overshoot
     a = _drawn(alpha, affine, lo, hi, 1, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
-    part = image[lo[1] : hi[1], lo[0] : hi[0]]
-    old = part.astype(np.float32)
-    part[:] = np.rint(cv2.blendLinear(new, old, a, 1 - a))
+    place = np.s_[lo[1] : hi[1], lo[0] : hi[0]]
+    old = image[place].astype(np.float32)
+    image[place] = np.rint(cv2.blendLinear(new, old, a, 1 - a))
 
 
 def _rectangle(alpha: np.ndarray, affine: np.ndarray, limits: tuple) -> tuple:  # (2,) int each
