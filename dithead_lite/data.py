@@ -15,10 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from .audio import audio_windows
 from .core import DitHeadError, atomic_path, fast_autocast, read_json
 from .faces import fixed_mask
+from .loader import StoredRows, fit_in_memory
 from .video import VIDEO_SUFFIXES
 
 # %% ../nbs/09_data.ipynb #cell032
@@ -121,16 +124,16 @@ def cache_latents(
     masked: torch.nn.Module,  # `VQGAN` of masked faces
     key: str,  # names the two networks; latents of others are made anew
     every: int = 1,  # 1: all frames with a face are targets; 2: every second one, and so on
-) -> Path:  # `latents.npz` in the clip's folder
+) -> Path:  # `latents.safetensors` in the clip's folder
     """
     Encode a clip once: target and masked latents, and references of every fourth. With a twin, the
     conditions are the twin's: another mouth.
     """
-    path = clip / "latents.npz"
+    path = clip / "latents.safetensors"
     key = f"{key}/{every}"
     if path.exists():
-        with np.load(path) as z:
-            if str(z["key"]) == key:
+        with safe_open(path, "np") as file:
+            if file.metadata()["key"] == key:
                 return path
     target = np.load(clip / "crops.npy", mmap_mode="r")  # (N,3,S,S) u8
     other = target
@@ -144,7 +147,8 @@ def cache_latents(
     reference = latents[::4] if other is target else _encode(faces, other, rows[::4])
     arrays = dict(rows=rows, latents=latents, masked=hidden, reference=reference)
     with atomic_path(path) as tmp:
-        np.savez(tmp, key=key, **arrays)
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, tmp, dict(key=key))
+        tmp.chmod(0o644)  # safetensors makes it private
     return path
 
 
@@ -176,7 +180,8 @@ def frame_rate(clip: Path) -> float:
 class LatentDataset(torch.utils.data.Dataset):
     """
     Batches for the DiT from clips with cached latents: target, masked and reference latents, audio
-    windows, mouth shape. A reference is at least half a second away from its target.
+    windows, mouth shape. A reference is at least half a second away from its target. Latents that
+    would take more than half of the memory stay on disk.
     """
 
     def __init__(
@@ -187,20 +192,23 @@ class LatentDataset(torch.utils.data.Dataset):
         first = 0  # number of the clip's first reference
         for clip in clips:
             parts.append(self._clip(clip, first))
-            first += len(parts[-1]["reference"])
+            first += len(parts[-1]["like"])
         self.parts = {k: torch.cat([torch.as_tensor(p[k]) for p in parts]) for k in parts[0]}
+        files = [clip / "latents.safetensors" for clip in clips]
+        in_memory = fit_in_memory(files)
+        for name in ("latents", "masked", "reference"):
+            stored = StoredRows(files, name)
+            self.parts[name] = stored.load() if in_memory else stored
 
     def _clip(self, clip, first):
-        "All arrays of a clip: n targets, m references."
-        with np.load(clip / "latents.npz") as z:
-            rows = z["rows"]  # (n,) frames
-            latents = {k: z[k] for k in ("latents", "masked", "reference")}
-        n, m = len(rows), len(latents["reference"])
+        "All small arrays of a clip: n targets, m references."
+        with safe_open(clip / "latents.safetensors", "np") as file:
+            rows = file.get_tensor("rows")  # (n,) frames
+        n, m = len(rows), len(rows[::4])
         frames = max(1, np.diff(rows[::4]).min(initial=99))  # between two references
         gap = math.ceil(0.5 * frame_rate(clip) / frames)  # half a second, in references
         mouth = np.load(clip / "mouth.npy")[rows]  # (n,40)
         return dict(
-            **latents,
             audio=clip_windows(clip, rows).half(),
             mouth=mouth,
             like=mouth[::4],  # how the mouth was where the references are from

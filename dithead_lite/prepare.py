@@ -23,7 +23,7 @@ import torch
 
 from .audio import RATE, load_audio
 from .clipfiles import find_clips, twin_of
-from .core import DitHeadError, read_json
+from .core import DitHeadError, default_device, read_json
 from .encoders import AudioEncoder
 from .faces import align, to_crop
 from .gallery import read_crops
@@ -78,7 +78,7 @@ def prepare_clip(
             f"{video}: no sound track; training needs the speech. Choose a clip with sound."
         )
     landmarker = landmarker or Landmarker(config.landmarks)
-    encoder = encoder or AudioEncoder(config.audio)
+    encoder = encoder or AudioEncoder(config.audio, default_device())
     with whole_folder(out) as folder:
         points = track_clip(info, landmarker).points  # (N,68,2) pixels of the frame
         found = ~np.isnan(points[:, 0, 0])  # (N,) is there a face?
@@ -187,7 +187,7 @@ def exact_landmarks(video: Path, points: np.ndarray) -> np.ndarray:  # (N,68,2)
 # %% ../nbs/lab/prepare.ipynb #run02
 @functools.cache
 def _tools(config: PrepareConfig) -> tuple[Landmarker, AudioEncoder]:
-    return Landmarker(config.landmarks), AudioEncoder(config.audio)
+    return Landmarker(config.landmarks), AudioEncoder(config.audio, default_device())
 
 
 def _prepare(video, out, config, threads, overwrite) -> str:  # why it can't be used, or nothing
