@@ -6,6 +6,7 @@
 __all__ = ['STAGES', 'PERSON', 'train_slim', 'run']
 
 # %% ../nbs/lab/recipe.ipynb #recipe-imports
+import os
 import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -18,18 +19,18 @@ import torch
 from dithead_lite.core import (
     DitHeadError,
     default_device,
-    fast_bf16,
     need,
     read_json,
     seed_everything,
 )
 from .data import CropDataset, prepared_clips, split_clips
-from .fit import TrainConfig
+from .devices import accelerator, best_precision
 from .prepare import PrepareConfig, prepare_clip
 from .runs import SIZES, check_audio, check_clips, write_settings
 from .slim import distill, load_slim, save_slim
 from .sound import train_sound
 from .train import load_dit, new_dit, train_dit, train_vqgan
+from .trainer import TrainConfig
 from .vqgan import VQGAN, VQGAN_SIZES
 from .warmstart import warm_start
 
@@ -162,6 +163,7 @@ def run(
     "The job of `dithead_train`."
     for module in ("accelerate", "tensorboardX"):
         need(module, "train")
+    acc = accelerator(args.device)
     weights, out = args.from_weights, args.out
     if weights:
         check_autoencoders(weights, args.size, args.stage)
@@ -170,31 +172,36 @@ def run(
     if one_clip:
         audio = audio_of(weights)
     else:
-        clips, held = _people(args.data)
+        clips, held = _people(args.data, acc)
         audio = check_clips([*clips, *held], args.size)["audio"]
     stages = _stages(args.stage, person, audio)
     if not args.resume and not args.overwrite:
         refuse_trained(out, stages, started=bool(weights))
-    if one_clip:  # only now, for it takes its time
-        clips, held = from_clip(args.data, out, args.size, weights), []
-    if weights:
-        check_dit(weights, args.size, stages, clips[0])
-        copy_autoencoders(weights, out)
+    acc.wait_for_everyone()  # all have looked before one writes
+    with acc.main_process_first():  # the others find what it made
+        if one_clip:  # only now, for it takes its time
+            clips, held = from_clip(args.data, out, args.size, weights), []
+        if weights:
+            check_dit(weights, args.size, stages, clips[0])
+            copy_autoencoders(weights, out)
     for stage in stages:
         config = _config(args, stage, person)
-        if args.resume and _finished(out, stage, config):
-            print(f"{out / stage}: is finished, nothing to do")
+        finished = args.resume and _finished(out, stage, config)
+        acc.wait_for_everyone()
+        if finished:
+            acc.print(f"{out / stage}: is finished, nothing to do")
             continue
-        if args.overwrite:
+        if args.overwrite and acc.is_main_process:
             _remove(out, stage, keep_model=bool(weights))
-        _train_stage(args, stage, config, clips, held, person)
+        acc.wait_for_everyone()
+        _train_stage(args, acc, stage, config, clips, held, person)
 
 # %% ../nbs/lab/recipe.ipynb #run04
-def _people(folder) -> tuple[list[Path], list[Path]]:
+def _people(folder, acc) -> tuple[list[Path], list[Path]]:
     "Training clips, and those of people held out."
     clips, held = split_clips(prepared_clips(folder))
     if not held:
-        print(f"{folder}: fewer than ten people, so none is held out and none validates")
+        acc.print(f"{folder}: fewer than ten people, so none is held out and none validates")
     return clips, held
 
 
@@ -213,11 +220,20 @@ def _config(args, stage, person) -> TrainConfig:
     usual = dict(STAGES[stage])
     if person:
         usual |= PERSON.get(stage, {})
-    bf16 = stage not in ("sound", "dit") and fast_bf16(default_device(args.device))
-    precision = args.precision or ("bf16" if bf16 else "no")
-    typed = {name: getattr(args, name) for name in ("steps", "batch", "lr", "seed")}
+    usual |= _fast(stage, default_device(args.device))
+    names = ("steps", "batch", "lr", "seed", "precision", "accumulate", "workers")
+    typed = {name: getattr(args, name) for name in names}
     given = {name: value for name, value in typed.items() if value is not None}
-    return TrainConfig(**{**usual, "precision": precision, **given})
+    return TrainConfig(**{**usual, **given}, checkpointing=args.checkpointing)
+
+
+def _fast(stage, device) -> dict:
+    "Precision and workers that are fast on a device; a CPU has its hands full with training."
+    on_card = device.type == "cuda"
+    half = stage in ("faces", "masked", "slim") or (stage == "dit" and on_card)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    precision = best_precision(device) if half else "no"
+    return dict(precision=precision, workers=min(8, cores - 1) if on_card else 0)
 
 
 def _finished(run, stage, config) -> bool:
@@ -235,7 +251,7 @@ def _remove(run, stage, keep_model):
         shutil.rmtree(run / stage, ignore_errors=True)
 
 
-def _train_stage(args, stage, config, clips, held, person):
+def _train_stage(args, acc, stage, config, clips, held, person):
     start = dict(from_weights=args.from_weights, resume=args.resume, device=args.device, held=held)
     if stage == "dit":
         train_dit(clips, args.out, args.size, config, args.prediction, every=args.every, **start)
@@ -244,7 +260,9 @@ def _train_stage(args, stage, config, clips, held, person):
         own = clips if person or not mel else ()  # else speech without pictures
         train_sound(args.out, args.size, config, own, languages=args.languages, **start)
     elif stage == "slim":
-        train_slim(clips, args.out, config, device=args.device)
+        if acc.is_main_process:  # its `distill` knows one device
+            train_slim(clips, args.out, config, device=args.device)
+        acc.wait_for_everyone()
     else:
         hidden = stage == "masked"
         train_vqgan(clips, args.out, hidden, args.size, config, decoder_only=person, **start)

@@ -17,14 +17,17 @@ from .audio import vary_sound
 from .body import front_landmarks
 from .core import seed_everything
 from .data import clip_windows, draw_each
+from .devices import accelerator
 from .dit import DiTHead
 from .faces import align, to_crop
-from .fit import TrainConfig, fit
+from .fit import fit
+from .loader import to_device
 from .prepare import mouth_shape
 from .runs import SIZES, check_audio, check_clips, write_settings
 from .saving import save_tensors
 from .sentences import LANGUAGES
 from .speech import SpeechBank, speech_bank
+from .trainer import TrainConfig
 from .warmstart import warm_start
 
 # %% ../nbs/lab/sound.ipynb #hear-again
@@ -39,7 +42,7 @@ def hear_again(
     if audio.shape[-1] != 80:
         return audio
     z = draw_each(seeds + 2, (4 + audio[0].numel(),), normal=True)
-    return vary_sound(audio, z.to(audio.device))
+    return vary_sound(audio, to_device(z, audio.device))
 
 # %% ../nbs/lab/sound.ipynb #c9d6fa36
 class SoundDataset(torch.utils.data.Dataset):
@@ -139,8 +142,11 @@ def train_sound(
         check_audio(from_weights, audio)
         warm_start(model.audio, Path(from_weights) / "dit" / "model.safetensors", part="audio.")
     ema = fit(Listener(model), data, sound_loss, out, config, resume, None, strangers, device)
-    save_tensors(ema.audio.state_dict(), out / "model.safetensors")
-    write_settings(out, audio=audio)
+    acc = accelerator(device)
+    if acc.is_main_process:  # of several processes one writes
+        save_tensors(ema.audio.state_dict(), out / "model.safetensors")
+        write_settings(out, audio=audio)
+    acc.wait_for_everyone()
 
 
 def sound_loss(
