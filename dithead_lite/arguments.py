@@ -10,7 +10,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from .commandline import Parser, existing, number, whole_number
+from .commandline import existing, number, whole_number
 
 # %% ../nbs/lab/arguments.ipynb #arg008
 CHOICES = {
