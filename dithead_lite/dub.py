@@ -10,7 +10,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from .generator import MouthGenerator, Networks, choose_sampler
 from .interpolation import fill_in, interpolate_clip, key_frames
 from .job import Bars, Stopwatch, check_job, told
 from .landmarks import Landmarker
+from .parallel import shared_cores
 from .planes import Planes
 from .rife import IFNet, load_rife
 from .shipped import weights_folder
@@ -66,17 +66,6 @@ def _numbered(chunks) -> Iterator[tuple]:
     for index, frames in chunks:
         yield start, index, frames
         start += len(index)
-
-
-@contextlib.contextmanager
-def _shared_cores(device: torch.device) -> Iterator[tuple[int, Callable]]:
-    "How many chunks are drawn at once, and what each thread that draws does first."
-    threads = torch.get_num_threads()
-    workers = 2 if device.type == "cpu" and threads > 1 else 1
-    try:
-        yield workers, partial(torch.set_num_threads, threads // workers)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _count(chunks, result: DubResult, total: int, tell: Callable) -> Iterator[np.ndarray]:
@@ -156,12 +145,27 @@ class Dubber(MouthGenerator):
         track: Track,  # of `track`
     ) -> torch.Tensor:  # (shots,R*C,h,w); of black crops for a shot without a face
         "Latents of the R frames that show who is seen in each shot."
+        return self.encode_references(np.stack(self._filled(video, track).shots))
+
+    def tints(
+        self,
+        video: str | Path | VideoInfo,  # the clip, or what `probe` said of it
+        track: Track,  # of `track`
+        references: torch.Tensor,  # of `references`
+        noise: torch.Tensor,  # (1,C,h,w)
+    ) -> torch.Tensor:  # (shots,3,S,S)
+        "What is added to all that is drawn of each shot: its own light and colour (`tint`)."
+        others = self._filled(video, track).others
+        pairs = zip(others, references.split(1), strict=True)
+        return torch.stack([self.tint(crops, latents, noise) for crops, latents in pairs])
+
+    def _filled(self, video, track: Track) -> Gallery:
+        "The pictures of a track, collected now if they weren't while it was followed."
         gallery, wanted = track.gallery, self.gallery()
         if gallery is None or (gallery.size, gallery.count) != (wanted.size, wanted.count):
             frames = read_planes(video, count=len(track.points))
-            gallery = wanted.fill(frames, track.points, track.shot)
-        crops = np.stack(gallery.shots)  # (shots,R,3,S,S)
-        return self.encode_references(crops)
+            track.gallery = wanted.fill(frames, track.points, track.shot)
+        return track.gallery
 
     def draw(
         self,
@@ -207,6 +211,7 @@ class Dubber(MouthGenerator):
     ) -> Iterator[tuple[list[Planes], int]]:
         "Chunks of dubbed frames, and how many of each were passed through."
         info, noise, affines = probe(video), self.noise(seed), track.affines(self.size)
+        tints = self.tints(info, track, references, noise)  # (shots,3,S,S)
 
         def dubbed(chunk):
             start, index, frames = chunk  # number in the film, (n,) numbers in the clip, n frames
@@ -220,6 +225,7 @@ class Dubber(MouthGenerator):
                 audio = audio_windows(features, len(index), float(info.fps), start=start)
                 audio = audio[torch.from_numpy(found)]  # (n,11,D)
                 new = self.draw(crops, references[shots], audio, noise, order, rife, **how)
+                new = new + tints[shots]
                 pasted = self.paste(seen, new, track.points[rows], affines[rows])
                 for k, frame in zip(places, pasted, strict=True):
                     frames[k] = frame
@@ -229,7 +235,7 @@ class Dubber(MouthGenerator):
         chunks = stream_chunks(info, len(track.points), n_out, size, read_planes, extend)
         with (
             contextlib.closing(ahead(_numbered(chunks))) as read,
-            _shared_cores(self.device) as (workers, prepare),
+            shared_cores(self.device) as (workers, prepare),
         ):
             yield from in_order(dubbed, read, workers, prepare)
 
