@@ -273,11 +273,11 @@ def looked_at(browser: str) -> dict:
         command.append("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
         command.append(f"http://127.0.0.1:{server.server_port}/check")
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        server.done.wait(240)
+        server.done.wait(600)
         process.terminate()
         process.wait()
     if server.report is None:
-        sys.exit("docs: Chromium gave no report within four minutes")
+        sys.exit("docs: Chromium gave no report within ten minutes")
     return server.report
 
 
