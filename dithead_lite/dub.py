@@ -22,7 +22,7 @@ from .encoders import AudioEncoder
 from .faces import face_masks, paste_back, to_crop, warp_crop
 from .gallery import Gallery
 from .generator import MouthGenerator, Networks, choose_sampler
-from .interpolation import fill_in, interpolate_clip, key_frames
+from .interpolation import apart, fill_in, interpolate_clip, key_frames
 from .job import Bars, Stopwatch, check_job, told
 from .landmarks import Landmarker
 from .parallel import shared_cores
@@ -54,12 +54,6 @@ class DubResult:
     seconds: dict = field(default_factory=dict)  # seconds spent, by stage
 
 # %% ../nbs/11_dub.ipynb #dub_helpers
-def _order(numbers: np.ndarray, shots: np.ndarray) -> np.ndarray:  # (n,)
-    "Numbers of frames, with a gap of two more wherever a new shot begins."
-    cuts = np.diff(shots, prepend=shots[0]) != 0
-    return numbers + 2 * np.cumsum(cuts)
-
-
 def _numbered(chunks) -> Iterator[tuple]:
     "Chunks `(index, frames)`, each with the number of its first frame in the film before it."
     start = 0
@@ -212,6 +206,7 @@ class Dubber(MouthGenerator):
         "Chunks of dubbed frames, and how many of each were passed through."
         info, noise, affines = probe(video), self.noise(seed), track.affines(self.size)
         tints = self.tints(info, track, references, noise)  # (shots,3,S,S)
+        size = min(16, chunk_size(info))
 
         def dubbed(chunk):
             start, index, frames = chunk  # number in the film, (n,) numbers in the clip, n frames
@@ -221,7 +216,7 @@ class Dubber(MouthGenerator):
                 shots = track.shot[rows]
                 seen = [frames[k] for k in places]
                 crops = to_float(warp_crop(seen, affines[rows], self.size))  # (n,3,S,S)
-                order = _order(start + places, shots)
+                order = apart(start + places, shots)
                 audio = audio_windows(features, len(index), float(info.fps), start=start)
                 audio = audio[torch.from_numpy(found)]  # (n,11,D)
                 new = self.draw(crops, references[shots], audio, noise, order, rife, **how)
@@ -231,7 +226,6 @@ class Dubber(MouthGenerator):
                     frames[k] = frame
             return frames, len(index) - len(rows)
 
-        size = min(16, chunk_size(info))
         chunks = stream_chunks(info, len(track.points), n_out, size, read_planes, extend)
         with (
             contextlib.closing(ahead(_numbered(chunks))) as read,

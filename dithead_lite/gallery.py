@@ -25,9 +25,12 @@ class Gallery:
         count: int,  # pictures wanted of each shot
         choose: Callable,  # choose(points (n,68,2) of one shot, count) → numbers of those to show
         limit: int = 96,  # candidates of a shot that are kept at most
+        more: int = 10,  # pictures wanted beside those, evenly spread over a shot
     ):
         self.size, self.count, self.choose, self.limit = size, count, choose, limit
+        self.more = more
         self.shots = []  # of each finished shot: (R,3,S,S) u8, black where it has no face
+        self.others = []  # of each finished shot: (n,3,S,S) u8, other pictures of it
         self._begin()
 
     def _begin(self) -> None:
@@ -57,10 +60,14 @@ class Gallery:
         "A shot is over: choose among its candidates, and cut their crops."
         rows = [k for k in self.kept if np.isfinite(points[k]).all()]
         crops = np.zeros((self.count, 3, self.size, self.size), np.uint8)
-        if rows:
-            for r, i in enumerate(self.choose(points[rows], self.count)):
-                crops[r] = self._crop(rows[i], points[rows[i]])
+        chosen = list(self.choose(points[rows], self.count)) if rows else []
+        for r, i in enumerate(chosen):
+            crops[r] = self._crop(rows[i], points[rows[i]])
         self.shots.append(crops)
+        rest = [k for i, k in enumerate(rows) if i not in chosen]
+        picks = np.linspace(0, len(rest) - 1, min(self.more, len(rest))).round().astype(int)
+        others = [self._crop(rest[i], points[rest[i]]) for i in picks]
+        self.others.append(np.stack(others) if others else crops[:0])
         self._begin()
 
     def fill(

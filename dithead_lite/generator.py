@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -229,9 +230,30 @@ class MouthGenerator(OnHub):
         out[:, :, -lower.shape[2] :] = lower
         return out
 
+    def tint(
+        self,
+        crops: np.ndarray,  # (n,3,S,S) u8, frames of one shot, spread over it
+        reference: torch.Tensor,  # (1,R*C,h,w) of that shot
+        noise: torch.Tensor,  # (1,C,h,w)
+    ) -> torch.Tensor:  # (3,S,S), to be added to all crops that are drawn of the shot; 0 if n < 8
+        "What the networks get wrong in a shot on average, drawn without sound; blurred."
+        if len(crops) < 8:
+            return torch.zeros(3, self.size, self.size)
+        filmed = to_float(crops)
+        silence = torch.zeros(len(filmed), self.dit.cfg.audio_tokens, self.dit.cfg.audio_dim)
+        drawn = self.generate(filmed, reference, silence, noise, guidance=0)
+        error = (filmed - drawn).mean(0).permute(1, 2, 0).numpy()  # (S,S,3)
+        hidden = self.mask[0, ..., None].float().numpy()  # (S,S,1) 1 where something is pasted
+        sigma = 6 * self.size / 256  # pixels
+        blurred = cv2.GaussianBlur(error * hidden, (0, 0), sigma)
+        share = cv2.GaussianBlur(hidden, (0, 0), sigma)[..., None]  # of the blur's weight
+        tint = hidden * blurred / share.clip(1e-3)
+        return torch.from_numpy(tint).permute(2, 0, 1)
+
     def _network(self, masked, reference, audio, guidance) -> Callable:  # (x, t) -> output
         "The DiT with its conditions, which are prepared once; with guidance, two of them."
-        told = self.dit.prepare(masked, reference, audio)
+        if guidance != 0:
+            told = self.dit.prepare(masked, reference, audio)
 
         def hearing(x, t):
             return self.dit(x, t, cond=told)
@@ -244,7 +266,7 @@ class MouthGenerator(OnHub):
         def not_hearing(x, t):
             return self.dit(x, t, cond=untold)
 
-        return guided(hearing, not_hearing, guidance)
+        return guided(hearing, not_hearing, guidance) if guidance else not_hearing
 
     def _decode_lower(self, z: torch.Tensor) -> torch.Tensor:  # (n,3,S',S) on the CPU
         "Decode latents (n,C,h,w), but only of the rows that the mask covers and a few above."
