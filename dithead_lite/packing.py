@@ -78,7 +78,8 @@ def _done(name: str, video: Path, out: Path, config: PackConfig) -> PackedClip |
 
 def _pack(name: str, video: Path, out: Path, config: PackConfig, threads: int) -> tuple:
     "Pack one clip: its name, what is known of it, and why it can't be used, if it can't."
-    torch.set_num_threads(threads)
+    if threads:
+        torch.set_num_threads(threads)
     landmarker, encoder = prepare._tools(config)
     about = dict(kind=_kind(video), person=_person(name), name=name, arrays=_parts(out))
     how = dict(size=config.size, crf=config.crf, every=config.every, landmarker=landmarker)
@@ -108,7 +109,7 @@ def pack_clips(
     known = {name: _done(name, video, out, config) for name, video in clips.items()}
     left = {name: clips[name] for name, clip in known.items() if clip is None}
     workers = min(workers, len(left)) or 1
-    threads = max(1, prepare._cores() // workers)
+    threads = max(1, prepare._cores() // workers) if workers > 1 else 0  # 0: as they are
     jobs = [(name, video, out, config, threads) for name, video in left.items()]
     results = in_processes(_pack, jobs, workers, unit="clips")
     for name, clip, reason in tqdm(results, "pack", len(jobs), unit="clip"):
