@@ -94,7 +94,7 @@ LIGHT = "assets", "cli", "commandline", "core", "parallel", "plots", "video", "w
 EXTRAS = tuple(
     "matplotlib IPython ipywidgets moviepy accelerate tensorboardX torchmetrics dlib lpips numba "
     "face_alignment scipy skimage espeakng_loader anny pyvista transformers c2pa "
-    "cryptography".split()
+    "cryptography gradio huggingface_hub".split()
 )
 
 

@@ -190,6 +190,22 @@ def _bench(p):
     p.workers()
     p.flag("--overwrite", "replace dubs of earlier runs, and the file of --json where it exists")
 
+
+def _demo(p):
+    "Open a page on which clips are dubbed, for a browser on this machine."
+    add = p.add_argument
+    add("--weights", help="a folder of weights, or a Hugging Face id (default: the shipped ones)")
+    p.flag("--slim", "decode with the slim decoder: faster, softer", default=None)
+    p.landmarks()
+    p.device()
+    text = "who can reach the page (default: 127.0.0.1, this machine alone; 0.0.0.0: everybody)"
+    add("--host", default="127.0.0.1", help=text)
+    text = "(default: the first free one from 7860 on)"
+    add("--port", type=whole_number(1, 65535), help=text)
+    text = "largest file that may be uploaded (default: 200)"
+    add("--megabytes", type=number(0.1, 1e6), default=200.0, help=text)
+    p.flag("--open", "open the page in the browser")
+
 # %% ../nbs/lab/arguments.ipynb #arg016
 ARGUMENTS = {  # name of a command: gives a parser its arguments; its docstring is the description
     "dub": _dub,
@@ -198,4 +214,5 @@ ARGUMENTS = {  # name of a command: gives a parser its arguments; its docstring 
     "speakers": _speakers,
     "eval": _eval,
     "bench": _bench,
+    "demo": _demo,
 }
