@@ -38,21 +38,12 @@ def make_clip(
     rng = np.random.default_rng([seed, 4])
     pose, blink = head_motion(rng, int(round(seconds * fps)), fps)
     variant, rate, pitch = person.voice
-    twins = Twins(
-        folder=Path(folder),
-        person=person,
-        language=language,
-        voice=(f"{VOICES[language]}+{variant}", rate, pitch),
-        seed=seed,
-        seconds=seconds,
-        fps=fps,
-        size=stage.size,
-        pose=pose + [turn, 0, 0],
-        extra=dict(eyeBlink=blink, mouthSmile=person.smile),
-        draw=lambda weights, pose, k: stage.frame(weights, pose),
-        crf=17 if stage.zoom == 1 else 13,  # of H.264: lower is better, and a larger file
-        noise=noise,
-    )
+    voice = f"{VOICES[language]}+{variant}", rate, pitch
+    who = dict(folder=Path(folder), person=person, language=language, voice=voice, seed=seed)
+    moves = dict(pose=pose + [turn, 0, 0], extra=dict(eyeBlink=blink, mouthSmile=person.smile))
+    crf = 17 if stage.zoom == 1 else 13  # of H.264: lower is better, and a larger file
+    film = dict(seconds=seconds, fps=fps, size=stage.size, crf=crf, noise=noise)
+    twins = Twins(**who, **moves, **film, draw=lambda weights, pose, k: stage.frame(weights, pose))
     stage.dress(person, seed)
     first = text or twins.text(rng)
     if twin:
