@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import nn
 
 from .core import DitHeadError, fast_autocast
 from .data import to_float

@@ -7,7 +7,6 @@ __all__ = ['PackConfig', 'pack_clips', 'run']
 
 # %% ../nbs/lab/packing.ipynb #pkng005
 import json
-import os
 import re
 import shutil
 import sys

@@ -16,7 +16,6 @@ import torch
 
 from .autoencode import Pace
 from .core import DitHeadError
-from .ddim import dpm_sample
 from .diffusion import NoiseSchedule, denoise, diffusion_loss
 from .dit import DiTHead
 from .faces import fixed_mask, landmark_mask
