@@ -41,12 +41,15 @@ def join_weights(
     parts = sorted(folder.glob("weights.zip.*"), key=lambda p: int(p.suffix[1:]))
     if not parts:
         raise DitHeadError(f"{folder}: no weights.zip.0; expected what .ci/gpu has written.")
+    if [int(p.suffix[1:]) for p in parts] != list(range(len(parts))):
+        names = ", ".join(p.name for p in parts[:8])
+        raise DitHeadError(f"{folder}: a part is missing; found {names}. Copy them again.")
     with atomic_path(folder / "weights.zip") as tmp:
         tmp.write_bytes(b"".join(p.read_bytes() for p in parts))
     try:
         with zipfile.ZipFile(folder / "weights.zip") as z:
             z.extractall(folder / "weights")
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, OSError):
         raise DitHeadError(
             f"{folder}: {len(parts)} parts make no whole ZIP file. Copy them again."
         ) from None
