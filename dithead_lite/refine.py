@@ -41,7 +41,7 @@ def mouth_window(
     return slice(25 * cells // 64, cells), slice(12 * cells // 64, 52 * cells // 64)
 
 
-def _draw_clip(data, generator, clip, rows, rng) -> tuple[torch.Tensor, torch.Tensor]:
+def _draw_clip(data, generator, clip, rows, rng, true) -> tuple[torch.Tensor, torch.Tensor]:
     "Latents and pixels of some frames of one clip, all seen by one camera."
     first, count = int(data.first[clip]), int(data.count[clip])
     camera = draw_cameras(1, strength=float(rng.integers(2)))
@@ -60,6 +60,9 @@ def _draw_clip(data, generator, clip, rows, rng) -> tuple[torch.Tensor, torch.Te
         generator.noise(int(rng.integers(8))),
     )
     seen = shots(rows, grain=False).clamp(-1, 1)
+    if true:
+        z = torch.cat([z, generator.faces.to_latents(seen[:true])])
+        seen = torch.cat([seen, seen[:true]])
     return z.half().cpu(), ((seen + 1) * 127.5).round().byte().cpu()
 
 
@@ -69,6 +72,7 @@ def draw_mouths(
     generator: MouthGenerator,  # trained networks, on the same device
     per_clip: int = 16,  # frames of each clip
     seed: int = 0,  # of the choice
+    true: int = 3,  # of these also as the encoder sees them
 ) -> DrawnMouths:
     "Draw some frames of every clip but rendered heads. Raises `DitHeadError` where none is left."
     rng = np.random.default_rng(seed)
@@ -77,7 +81,7 @@ def draw_mouths(
         if clip.kind == "plain":
             continue
         rows = rng.choice(clip.frames, min(per_clip, clip.frames), replace=False)
-        z, x = _draw_clip(data, generator, k, torch.from_numpy(np.sort(rows)), rng)
+        z, x = _draw_clip(data, generator, k, torch.from_numpy(np.sort(rows)), rng, true)
         latents.append(z[:, :, *mouth_window(z.shape[-1])])
         pixels.append(x[:, :, *mouth_window(x.shape[-1])])
         kinds += [clip.kind] * len(z)
