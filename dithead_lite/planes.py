@@ -76,12 +76,12 @@ class Planes:
         return cv2.transform(np.dstack([bright, colours]), _TO_RGB)
 
     def _fine(self, top: int, left: int, size: tuple) -> np.ndarray:  # (h,w,2)
-        "Colours of a part at full size, by cubic interpolation as ffmpeg does it."
+        "Colours of a part at full size, by linear interpolation."
         h, w = size
         y, x = max(0, top // 2 - 2), max(0, left // 2 - 2)
         near = self.colours[:, y : (top + h) // 2 + 3, x : (left + w) // 2 + 3]
         A = np.array([[0.5, 0, left / 2 - 0.25 - x], [0, 0.5, top / 2 - 0.25 - y]])
-        how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return cv2.warpAffine(
             np.dstack(tuple(near)), A, (w, h), flags=how, borderMode=cv2.BORDER_REPLICATE
         )
