@@ -206,6 +206,19 @@ def _demo(p):
     add("--megabytes", type=number(0.1, 1e6), default=200.0, help=text)
     p.flag("--open", "open the page in the browser")
 
+
+def _adapt(p):
+    "Fit the shipped weights to one person, from a clip in which they speak, in minutes of a CPU."
+    add = p.add_argument
+    add("clips", nargs="+", type=existing, help="clips of one person; ten seconds or more in all")
+    add("-o", "--out", required=True, type=Path, help="folder for the weights; a new one")
+    text = "begin with these: a folder, or a Hugging Face id (default: the shipped ones)"
+    add("--weights", help=text)
+    text = "for the decoder (default: 8)"
+    add("--minutes", type=number(0.1, 600), default=8.0, help=text)
+    add("--seed", type=whole_number(0), default=0, help="of the random numbers (default: 0)")
+    p.device()
+
 # %% ../nbs/lab/arguments.ipynb #arg016
 ARGUMENTS = {  # name of a command: gives a parser its arguments; its docstring is the description
     "dub": _dub,
@@ -215,4 +228,5 @@ ARGUMENTS = {  # name of a command: gives a parser its arguments; its docstring 
     "eval": _eval,
     "bench": _bench,
     "demo": _demo,
+    "adapt": _adapt,
 }
