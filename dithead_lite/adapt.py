@@ -54,6 +54,11 @@ def tune_projector(
 _log = logging.getLogger(__name__)
 
 
+def _tell(row: dict) -> None:
+    "One line of the decoder's training."
+    _log.info("decoder, step %d: error of pixels and edges %.3f", row["step"], row["pixel"])
+
+
 def _packed(clips: Sequence[Path], folder: Path, sound: str) -> PackedSet:
     "Clips of one person as a packed set."
     encoder = AudioEncoder(sound)
@@ -70,7 +75,7 @@ def adapt(
     device: str | None = None,  # default: the best there is
     seed: int = 0,
     steps: int | None = None,  # of the decoder, in place of minutes
-    log: Callable = _log.info,  # called with a dict every 50 steps of the decoder
+    log: Callable = _tell,  # called with a dict every 50 steps of the decoder
 ) -> Path:  # `out`
     "Weights of one person. Raises `DitHeadError`: no clip, no face in one, too short, no sound."
     clips, out = [Path(c) for c in clips], Path(out)
