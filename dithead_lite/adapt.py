@@ -7,10 +7,12 @@ __all__ = ['tune_projector', 'adapt', 'run']
 
 # %% ../nbs/lab/adapt.ipynb #adpt005
 import argparse
+import json
 import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -72,6 +74,7 @@ def adapt(
     out: str | Path,  # folder for the weights
     weights: str | Path | None = None,  # to begin with; None: the shipped ones
     minutes: float = 8.0,  # for the decoder
+    guidance: float = 1.4,  # on the sound, in dubs with these weights
     device: str | None = None,  # default: the best there is
     seed: int = 0,
     steps: int | None = None,  # of the decoder, in place of minutes
@@ -93,6 +96,7 @@ def adapt(
                 "Name longer clips of the person."
             )
         tune_projector(networks.dit, data, torch.arange(len(data)))
+        networks.settings = replace(networks.settings, guidance=guidance)
         generator = MouthGenerator(networks, default_device(device))
         mouths = draw_mouths(data, generator, per_clip=400)
         pace = Pace(steps=steps) if steps else Pace(seconds=60 * minutes)
@@ -106,11 +110,20 @@ def _write(out: Path, faces, networks: Networks, source: Path, tmp: Path) -> Non
     shutil.copytree(source, tmp, ignore=shutil.ignore_patterns("faces", "dit", "slim", "*.md"))
     faces.save(tmp / "faces")
     networks.dit.save(tmp / "dit")
+    settings = json.dumps(asdict(networks.settings), indent=1)
+    (tmp / "settings.json").write_text(settings, encoding="utf-8")
     out.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(tmp, out)
 
 # %% ../nbs/lab/adapt.ipynb #adpt017
 def run(args: argparse.Namespace) -> None:  # of `cli.parser('adapt')`
     "The job of `dithead_adapt`."
-    folder = adapt(args.clips, args.out, args.weights, args.minutes, args.device, args.seed)
+    folder = adapt(
+        args.clips,
+        args.out,
+        weights=args.weights,
+        minutes=args.minutes,
+        device=args.device,
+        seed=args.seed,
+    )
     _log.info("%s: weights of one person; dub with --weights %s", folder, folder)
