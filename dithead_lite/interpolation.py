@@ -38,7 +38,8 @@ def fill_in(
     t = ((wanted - known[before]) / step).float()  # (N,), 0 where a frame is known
     filled = frames[before]
     device = next(net.parameters()).device
-    for k in torch.nonzero(t)[:, 0].split(_at_once(*frames.shape[-2:])):
+    unknown = torch.nonzero(t)[:, 0]  # none, where a chunk is a single frame
+    for k in unknown.split(_at_once(*frames.shape[-2:])) if len(unknown) else ():
         a, b = frames[before[k]].to(device), frames[after[k]].to(device)
         filled[k] = interpolate(net, a, b, t[k].to(device)).to(frames.device)
     return filled
