@@ -7,25 +7,24 @@ __all__ = ['tune_projector', 'adapt', 'run']
 
 # %% ../nbs/lab/adapt.ipynb #adpt005
 import argparse
-import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from .autoencode import Pace
+from .clipfiles import find_clips
 from .core import DitHeadError, default_device, seed_everything
 from .dit import DiTHead
 from .encoders import AudioEncoder
 from .generator import MouthGenerator, Networks
+from .hub import whole_folder
 from .pack import PackedSet, pack_clip, write_index
 from .refine import draw_mouths, refine_decoder
-from .shipped import weights_folder
 
 # %% ../nbs/lab/adapt.ipynb #adpt009
 def tune_projector(
@@ -61,17 +60,23 @@ def _tell(row: dict) -> None:
     _log.info("decoder, step %d: error of pixels and edges %.3f", row["step"], row["pixel"])
 
 
-def _packed(clips: Sequence[Path], folder: Path, sound: str) -> PackedSet:
-    "Clips of one person as a packed set."
+def _packed(clips: Sequence[Path], folder: Path, sound: str, device: torch.device) -> PackedSet:
+    "Clips of one person as a packed set. Raises `DitHeadError` where they are too short."
     encoder = AudioEncoder(sound)
-    packed = [pack_clip(clip, folder, "filmed", "one", encoder, crf=12) for clip in clips]
+    packed = [pack_clip(c, folder, "filmed", str(k), encoder, crf=12) for k, c in enumerate(clips)]
     write_index(packed, folder)
-    return PackedSet(folder)
+    data = PackedSet(folder, device)
+    if len(data) < 50:
+        raise DitHeadError(
+            f"{len(data)} frames with a face in {len(clips)} clips; expected 50 or more. "
+            "Name longer clips of the person."
+        )
+    return data
 
 
 def adapt(
-    clips: Sequence[str | Path],  # of one person who speaks; ten seconds or more in all
-    out: str | Path,  # folder for the weights
+    clips: Sequence[str | Path],  # of one person who speaks, or folders of them; 10 s or more
+    out: str | Path,  # folder for the weights; a new one
     weights: str | Path | None = None,  # to begin with; None: the shipped ones
     minutes: float = 8.0,  # for the decoder
     guidance: float = 1.4,  # on the sound, in dubs with these weights
@@ -80,40 +85,21 @@ def adapt(
     steps: int | None = None,  # of the decoder, in place of minutes
     log: Callable = _tell,  # called with a dict every 50 steps of the decoder
 ) -> Path:  # `out`
-    "Weights of one person. Raises `DitHeadError`: no clip, no face in one, too short, no sound."
-    clips, out = [Path(c) for c in clips], Path(out)
-    if out.exists():
-        raise DitHeadError(f"{out}: exists already. Choose another folder, or move it away.")
-    if not clips:
-        raise DitHeadError("no clip. Name one or more in which the person speaks.")
+    "Weights of one person. Raises `DitHeadError`: no clip, no face in one, no sound, too short."
+    found = list(find_clips([Path(c) for c in clips]).values())
+    device = default_device(device)
     seed_everything(seed)
-    networks = Networks.load(weights)
-    with tempfile.TemporaryDirectory() as tmp:
-        data = _packed(clips, Path(tmp) / "set", networks.settings.audio)
-        if len(data) < 50:
-            raise DitHeadError(
-                f"{len(data)} frames with a face in {len(clips)} clips; expected 50 or more. "
-                "Name longer clips of the person."
-            )
-        tune_projector(networks.dit, data, torch.arange(len(data)))
+    with whole_folder(out) as new, tempfile.TemporaryDirectory() as tmp:
+        networks = Networks.load(weights)
         networks.settings = replace(networks.settings, guidance=guidance)
-        generator = MouthGenerator(networks, default_device(device))
+        generator = MouthGenerator(networks, device)
+        data = _packed(found, Path(tmp), networks.settings.audio, device)
+        tune_projector(generator.dit, data, torch.arange(len(data), device=device))
         mouths = draw_mouths(data, generator, per_clip=400)
         pace = Pace(steps=steps) if steps else Pace(seconds=60 * minutes)
-        faces = refine_decoder(mouths, networks.faces, pace, log=log)
-        _write(out, faces, networks, weights_folder(weights), Path(tmp) / "weights")
-    return out
-
-
-def _write(out: Path, faces, networks: Networks, source: Path, tmp: Path) -> None:
-    "Write the weights beside each other, then move them to where they belong."
-    shutil.copytree(source, tmp, ignore=shutil.ignore_patterns("faces", "dit", "slim", "*.md"))
-    faces.save(tmp / "faces")
-    networks.dit.save(tmp / "dit")
-    settings = json.dumps(asdict(networks.settings), indent=1)
-    (tmp / "settings.json").write_text(settings, encoding="utf-8")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(tmp, out)
+        generator.faces = refine_decoder(mouths, generator.faces, pace, log=log)
+        generator.save(new)
+    return Path(out)
 
 # %% ../nbs/lab/adapt.ipynb #adpt017
 def run(args: argparse.Namespace) -> None:  # of `cli.parser('adapt')`
@@ -126,4 +112,4 @@ def run(args: argparse.Namespace) -> None:  # of `cli.parser('adapt')`
         device=args.device,
         seed=args.seed,
     )
-    _log.info("%s: weights of one person; dub with --weights %s", folder, folder)
+    print(f"{folder}: weights of one person; dub with --weights {folder}")

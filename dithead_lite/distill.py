@@ -15,14 +15,13 @@ import torch
 from torch import nn
 
 from .autoencode import Pace
-from .cameras import draw_cameras, photograph
 from .core import fast_autocast
 from .data import hide
 from .dit import DiTHead
 from .generator import MouthGenerator
 from .pack import PackedSet
 from .people import latent_weight
-from .track import choose_references
+from .refine import ClipShots
 from .trainer import moving_average
 
 # %% ../nbs/lab/distill.ipynb #dist009
@@ -39,21 +38,6 @@ class Lessons:
     weight: torch.Tensor  # (N,) how often each is taken; each kind of clip alike
 
 
-def _look(data, generator, clip, frames, strength) -> tuple:
-    "Crops (n,3,S,S) of some frames of a clip, and latents (1,R*C,h,w) of its references."
-    first, count = int(data.first[clip]), int(data.count[clip])
-    camera = draw_cameras(1, strength=strength)
-    points = data.points[first : first + count].cpu().numpy()
-    chosen = torch.tensor(choose_references(points, generator.dit.cfg.references))
-
-    def shots(numbers):
-        settings = {k: v.expand(len(numbers), *v.shape[1:]) for k, v in camera.items()}
-        return photograph(data.crops[first + numbers], settings)
-
-    reference = generator.faces.to_latents(shots(chosen)).flatten(0, 1)[None]
-    return shots(frames), reference
-
-
 @torch.no_grad()
 def draw_lessons(
     data: PackedSet,  # crops and clips
@@ -67,11 +51,12 @@ def draw_lessons(
     for k, clip in enumerate(data.clips):
         n = min(per_clip, clip.frames)
         frames = torch.from_numpy(np.sort(rng.choice(clip.frames, n, replace=False)))
-        crops, reference = _look(data, teacher, k, frames, float(rng.integers(2)))
+        shots = ClipShots(data, k, strength=float(rng.integers(2)))
+        reference, crops = shots.reference(teacher), shots(frames)
         hidden = hide(crops.cpu(), teacher.mask).to(crops.device)
         masked = teacher.masked.to_latents(hidden).half()
         rows["reference"].append(reference.half())
-        own = data.first[k] + frames
+        own = shots.first + frames
         foreign = torch.from_numpy(rng.integers(len(data), size=n))
         for heard in (own, foreign):
             noise = int(rng.integers(2**31))
@@ -106,7 +91,7 @@ def distill(
     teacher: MouthGenerator,  # who drew them
     pace: Pace,  # steps or seconds
     batch: int = 16,  # lessons a step
-    lr: float = 2e-4,  # peak of the learning rate
+    lr: float = 4e-5,  # peak of the learning rate
     log: Callable = print,  # called with a dict every 50 steps
 ) -> DiTHead:  # a running average of the student's weights
     "Train a copy of the teacher's DiT to draw in one evaluation (Salimans & Ho 2022)."
