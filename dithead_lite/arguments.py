@@ -47,7 +47,9 @@ def _dub(p):
     )
     text = "whom to dub: 'largest' (default), 'left', 'right', or a number from the left"
     add("--face", type=_face, default="largest", help=text)
-    p.flag("--half", "draw every second frame, interpolate between: about two thirds of the time")
+    text = "draw every second frame, interpolate between: saves time where a frame takes "
+    text += "several evaluations"
+    p.flag("--half", text)
     add(
         "--fps-factor",
         type=whole_number(1, 16),
