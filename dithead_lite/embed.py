@@ -48,7 +48,7 @@ class AudioProjector(nn.Module):
         W, T = cfg.width, cfg.audio_tokens
         self.inp = nn.Linear(cfg.audio_dim, W)
         self.pos = nn.Parameter(torch.randn(T, W) * 0.02)
-        gelu = nn.GELU(approximate="tanh")
+        gelu = nn.GELU()
         self.mix = nn.Sequential(nn.Linear(T * W, W), gelu, nn.Linear(W, T * W))
         self.norm = nn.LayerNorm(W)
         self.mouth = nn.Linear(W, cfg.mouth_dim)
@@ -59,7 +59,7 @@ class AudioProjector(nn.Module):
         audio: torch.Tensor,  # (B,T,D) windows
         drop: torch.Tensor | None = None,  # (B,) bool: replace the sound by the learned null tokens
     ) -> torch.Tensor:  # (B,T,W)
-        h = F.gelu(self.inp(audio), approximate="tanh")  # (B,T,W)
+        h = F.gelu(self.inp(audio))  # (B,T,W)
         h = h + self.pos
         window = self.mix(h.flatten(1)).view_as(h)  # every token hears the whole window
         h = self.norm(h + window)

@@ -184,7 +184,7 @@ def _blocks(width: int, heads: int, tokens: int, device: torch.device) -> dict[s
     cfg = DIT_SIZES["B/2"](size=32, width=width, heads=heads)
     ours = DiTBlock(cfg).to(device)
     theirs = BasicTransformerBlock(
-        width, heads, width // heads, cross_attention_dim=width, activation_fn="gelu-approximate"
+        width, heads, width // heads, cross_attention_dim=width, activation_fn="gelu"
     ).to(device)
     x = torch.randn(8, tokens, width, device=device)
     context, time_vector = torch.randn(8, 11, width, device=device), x[:, 0]

@@ -142,6 +142,7 @@ class MouthGenerator(OnHub):
     ) -> "MouthGenerator":  # itself
         "Move the networks. Raises `DitHeadError` for a device that isn't here."
         self.device = default_device(device)
+        self.batch = 4 if self.device.type == "cpu" else 64  # frames that fit the caches
         for name in ("faces", "masked", "dit", "schedule"):
             setattr(self, name, getattr(self, name).to(self.device))
         return self
@@ -182,7 +183,7 @@ class MouthGenerator(OnHub):
         "Latents of pictures that show who somebody is, side by side in the channels."
         pictures = to_float(crops).flatten(0, 1)  # (N*R,3,S,S)
         with fast_autocast(self.device):
-            parts = [self.faces.to_latents(x.to(self.device)) for x in pictures.split(32)]
+            parts = [self.faces.to_latents(x.to(self.device)) for x in pictures.split(self.batch)]
         latents = torch.cat(parts)  # (N*R,C,h,w)
         return latents.unflatten(0, crops.shape[:2]).flatten(1, 2)
 
@@ -223,11 +224,14 @@ class MouthGenerator(OnHub):
         **choices,  # steps, sampler, guidance
     ) -> torch.Tensor:  # (n,3,S,S) in [-1,1]; above the mask they are the source's
         "New crops for a chunk of frames: `draw_latents`, then the decoder."
-        z = self.draw_latents(crops, reference, audio, noise, **choices)  # (n,C,h,w)
-        with fast_autocast(self.device):
-            lower = self._decode_lower(z)  # (n,3,S',S)
-        out = crops.clone()
-        out[:, :, -lower.shape[2] :] = lower
+        n, out = len(crops), crops.clone()
+        reference = reference.expand(n, -1, -1, -1)
+        noise = noise.expand(n, -1, -1, -1)
+        with fast_autocast(self.device):  # around the loop, so that weights are converted once
+            for k in torch.arange(n).split(self.batch):  # (b,) numbers of some frames
+                z = self.draw_latents(crops[k], reference[k], audio[k], noise[k], **choices)
+                lower = self._decode_lower(z)  # (b,3,S',S)
+                out[k, :, -lower.shape[2] :] = lower
         return out
 
     def tint(

@@ -72,19 +72,18 @@ class Planes:
             colours = self._fine(rows[0], columns[0], bright.shape)
         else:
             y, x = np.arange(*rows) // 2, np.arange(*columns) // 2
-            colours = self.colours[:, y[:, None], x].transpose(1, 2, 0)
-        return cv2.transform(np.dstack([bright, colours]), _TO_RGB)
+            colours = self.colours[:, y[:, None], x]
+        return cv2.transform(cv2.merge([bright, *colours]), _TO_RGB)
 
-    def _fine(self, top: int, left: int, size: tuple) -> np.ndarray:  # (h,w,2)
+    def _fine(self, top: int, left: int, size: tuple) -> np.ndarray:  # (2,h,w)
         "Colours of a part at full size, by linear interpolation."
         h, w = size
-        y, x = max(0, top // 2 - 2), max(0, left // 2 - 2)
-        near = self.colours[:, y : (top + h) // 2 + 3, x : (left + w) // 2 + 3]
-        A = np.array([[0.5, 0, left / 2 - 0.25 - x], [0, 0.5, top / 2 - 0.25 - y]])
-        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(
-            np.dstack(tuple(near)), A, (w, h), flags=how, borderMode=cv2.BORDER_REPLICATE
-        )
+        y, x = max(0, top // 2 - 1), max(0, left // 2 - 1)
+        near = self.colours[:, y : (top + h) // 2 + 2, x : (left + w) // 2 + 2]
+        large = (2 * near.shape[2], 2 * near.shape[1])
+        fine = np.stack([cv2.resize(plane, large) for plane in near])
+        top, left = top - 2 * y, left - 2 * x
+        return fine[:, top : top + h, left : left + w]
 
     def __setitem__(
         self,
@@ -98,18 +97,19 @@ class Planes:
         old = self[top:bottom, left:right]
         drawn = old.copy()
         drawn[rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left] = new
-        changed = (drawn != old).any(-1)  # (h,w)
+        changed = cv2.transform(cv2.absdiff(drawn, old), np.ones((1, 3)))  # (h,w), 0: the same
         bright, colours = _split(drawn)
-        np.copyto(self.bright[top:bottom, left:right], bright, where=changed)
-        h, w = changed.shape
-        fours = changed.reshape(h // 2, 2, w // 2, 2).any((1, 3))
-        part = self.colours[:, top // 2 : bottom // 2, left // 2 : right // 2]
-        np.copyto(part, colours, where=fours)
+        cv2.copyTo(bright, changed, self.bright[top:bottom, left:right])
+        pairs = changed[::2] | changed[1::2]
+        fours = pairs[:, ::2] | pairs[:, 1::2]
+        for plane, new in zip(self.colours, colours, strict=True):
+            cv2.copyTo(new, fours, plane[top // 2 : bottom // 2, left // 2 : right // 2])
 
 
-def _split(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (h,w), (2,h/2,w/2)
+def _split(image: np.ndarray) -> tuple[np.ndarray, list]:  # (h,w), two of (h/2,w/2)
     "Y, and Cb and Cr averaged over fours of pixels."
     h, w = image.shape[:2]
+    half = (w // 2, h // 2)
     mixed = cv2.transform(np.ascontiguousarray(image), _TO_PLANES)  # (h,w,3)
-    colours = cv2.resize(mixed[..., 1:], (w // 2, h // 2), interpolation=cv2.INTER_AREA)
-    return mixed[..., 0], colours.transpose(2, 0, 1)
+    bright, *colours = cv2.split(mixed)
+    return bright, [cv2.resize(c, half, interpolation=cv2.INTER_AREA) for c in colours]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-from .blocks import ResBlock
+from .blocks import ResBlock, doubled
 from .core import DitHeadError
 from .losses import edge_loss
 from .saving import fill, save_tensors
@@ -50,7 +50,8 @@ class SlimDecoder(nn.Module):
         z: torch.Tensor,  # (B, C, h, w)
     ) -> torch.Tensor:  # (B, 3, 4h, 4w)
         x = self.coarse(z)  # (B, wide, h, w)
-        x = self.fine(x)  # (B, thin, 2h, 2w)
+        x = doubled(x, self.fine[1])  # (B, thin, 2h, 2w)
+        x = self.fine[2:](x)  # (B, thin, 2h, 2w)
         x = self.conv_out(x)  # (B, 12, 2h, 2w)
         x = F.pixel_shuffle(x, 2)  # (B, 3, 4h, 4w)
         return x + self.patches(z)

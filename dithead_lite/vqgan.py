@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-from .blocks import down, levels, middle, norm, up
+from .blocks import Up, down, levels, middle, norm
 from .core import DitHeadError
 from .hub import NetworkOnHub
 from .quantizer import VectorQuantizer
@@ -96,7 +96,7 @@ class Decoder(nn.Module):
         C, f, widths = cfg.latent_channels, cfg.factor, cfg.widths[::-1]
         self.conv_in = nn.Conv2d(C, widths[0], 3, padding=1)
         self.mid = middle(widths[0], cfg.groups, cfg.attention)
-        self.levels, thin = levels(widths, cfg.decoder_blocks[::-1], up, cfg.groups)
+        self.levels, thin = levels(widths, cfg.decoder_blocks[::-1], Up, cfg.groups)
         self.norm_out = norm(thin, cfg.groups)
         self.conv_out = nn.Conv2d(thin, 3 * cfg.stem**2, 3, padding=1)
         self.unfold = nn.PixelShuffle(cfg.stem)
