@@ -17,10 +17,11 @@ import torch
 
 from .audio import RATE, audio_windows, load_audio
 from .data import to_float
+from .detail import DetailTransfer
 from .diffusion import time_grid
 from .encoders import AudioEncoder
 from .faces import face_masks, paste_back, to_crop, warp_crop
-from .gallery import Gallery
+from .gallery import Gallery, evenly
 from .generator import MouthGenerator, Networks, choose_sampler
 from .interpolation import apart, fill_in, interpolate_clip, key_frames
 from .job import Bars, Stopwatch, check_job, told
@@ -41,7 +42,7 @@ COMMENT = (
     "the speech was not recorded with these pictures."
 )
 LONGEST = 3600  # s of speech that one job takes
-QUALITY = dict(preset="veryfast", crf=17)  # of the film; what it costs is in lab/speed
+QUALITY = dict(preset="superfast", lookahead=10, crf=16)  # of the film, see lab/writer
 
 
 @dataclass
@@ -149,9 +150,20 @@ class Dubber(MouthGenerator):
         noise: torch.Tensor,  # (1,C,h,w)
     ) -> torch.Tensor:  # (shots,3,S,S)
         "What is added to all that is drawn of each shot: its own light and colour (`tint`)."
-        others = self._filled(video, track).others
+        others = [evenly(crops, 10) for crops in self._filled(video, track).others]
         pairs = zip(others, references.split(1), strict=True)
         return torch.stack([self.tint(crops, latents, noise) for crops, latents in pairs])
+
+    def detail(
+        self,
+        video: str | Path | VideoInfo,  # the clip, or what `probe` said of it
+        track: Track,  # of `track`
+    ) -> DetailTransfer | None:  # None: the settings don't ask for it
+        "What lays the clip's own fine detail over what is drawn (lab/detail)."
+        if not self.settings.detail:
+            return None
+        gallery = self._filled(video, track)
+        return DetailTransfer(gallery.others, gallery.numbers, float(probe(video).fps))
 
     def _filled(self, video, track: Track) -> Gallery:
         "The pictures of a track, collected now if they weren't while it was followed."
@@ -206,6 +218,7 @@ class Dubber(MouthGenerator):
         "Chunks of dubbed frames, and how many of each were passed through."
         info, noise, affines = probe(video), self.noise(seed), track.affines(self.size)
         tints = self.tints(info, track, references, noise)  # (shots,3,S,S)
+        detail = self.detail(info, track)
         size = min(16, chunk_size(info))
 
         def dubbed(chunk):
@@ -221,6 +234,8 @@ class Dubber(MouthGenerator):
                 audio = audio[torch.from_numpy(found)]  # (n,11,D)
                 new = self.draw(crops, references[shots], audio, noise, order, rife, **how)
                 new = new + tints[shots]
+                if detail:
+                    new = detail(new, rows, shots)
                 pasted = self.paste(seen, new, track.points[rows], affines[rows])
                 for k, frame in zip(places, pasted, strict=True):
                     frames[k] = frame

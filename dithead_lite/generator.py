@@ -65,6 +65,7 @@ class DubSettings:
     guidance: float = 1.0  # classifier-free guidance on the sound; 1: off
     quantize: bool = True  # snap latents to the codebook before they are decoded
     slim: bool = False  # decode with the slim decoder
+    detail: bool = False  # lay the clip's own fine detail over what is drawn (lab/detail)
 
     def __post_init__(self):
         if self.mask != "fixed":

@@ -225,7 +225,7 @@ def _autoencoders(data: PackedSet, job: Job) -> tuple[VQGAN, VQGAN, torch.nn.Mod
 def _write_settings(weights: Path, audio: str, steps: int, guidance: float) -> None:
     "How these weights are to be used."
     how = dict(size=256, audio=audio, prediction="x0", mask="fixed", references=3)
-    how |= dict(quantize=False, steps=steps, grid="linear", guidance=guidance)
+    how |= dict(quantize=False, steps=steps, grid="linear", guidance=guidance, detail=True)
     (weights / "settings.json").write_text(json.dumps(how, indent=1), encoding="utf-8")
 
 # %% ../nbs/lab/kit.ipynb #kitt024
