@@ -98,7 +98,7 @@ def add_detail(
     coarse = cv2.GaussianBlur(_quarter(gap), (0, 0), 9 * size / 256 / 4)  # as 9 pixels, cheaper
     trust = np.exp(-np.square(coarse).mean(-1) / (2 * 20**2))
     coarse, trust = (cv2.resize(x, (w, h)) for x in (coarse, trust))
-    fine = cv2.GaussianBlur(gap, (0, 0), 3 * size / 256)
+    fine = cv2.GaussianBlur(gap, (0, 0), 2.5 * size / 256)
     trust_lips = np.exp(-np.square(fine).mean(-1) / (2 * 12**2))
     blurred = coarse + lips[..., None] * (fine - coarse)  # G * (w - x)
     m = edge * (trust + lips * (trust_lips - trust))
