@@ -196,12 +196,13 @@ class Dubber(MouthGenerator):
         crops: torch.Tensor,  # (n,3,S,S) in [-1,1]
         points: np.ndarray,  # (n,68,2) landmarks of the frames
         affines: np.ndarray,  # (n,2,3) frame→crop
-    ) -> Sequence:  # as `frames`, which stay as they are
+        copy: bool = True,  # False: draw into `frames` themselves
+    ) -> Sequence:  # as `frames`
         "Put crops back: inside the face's outline, in the colour of the face's own skin."
         pixels = (crops.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).numpy()
         lower, skin = face_masks(to_crop(points, affines), self.size)
         mask = lower & self.mask.numpy()
-        return paste_back(frames, pixels, affines, mask, feather=0.08, skin=skin)
+        return paste_back(frames, pixels, affines, mask, feather=0.08, skin=skin, copy=copy)
 
     def stream(
         self,
@@ -236,9 +237,7 @@ class Dubber(MouthGenerator):
                 new = new + tints[shots]
                 if detail:
                     new = detail(new, rows, shots)
-                pasted = self.paste(seen, new, track.points[rows], affines[rows])
-                for k, frame in zip(places, pasted, strict=True):
-                    frames[k] = frame
+                self.paste(seen, new, track.points[rows], affines[rows], copy=False)
             return frames, len(index) - len(rows)
 
         chunks = stream_chunks(info, len(track.points), n_out, size, read_planes, extend)

@@ -167,9 +167,13 @@ def paste_back(
     feather: float = 0.06,  # width of the blend inside the mask's edge, in sides of the crop
     match: bool = True,  # bring the crop's colours to the frame's
     skin: np.ndarray | None = None,  # (N,1,S,S) bool, what must look alike; None: all but the mask
-) -> Sequence:  # as `frames`, which stay as they are
+    copy: bool = True,  # False: draw into `frames` themselves
+) -> Sequence:  # as `frames`
     "Put crops back into their frames; pixels outside the mask are the frame's own, bit by bit."
-    out = frames.copy() if isinstance(frames, np.ndarray) else [frame.copy() for frame in frames]
+    out = frames
+    if copy:
+        one = isinstance(frames, np.ndarray)
+        out = frames.copy() if one else [frame.copy() for frame in frames]
     size = crops.shape[-1]
     shape = (len(out), 1, size, size)
     masks = np.broadcast_to(mask, shape)[:, 0]

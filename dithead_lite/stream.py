@@ -97,7 +97,7 @@ def _hold(info, n, chunk, read, at=0):
     frame = next(read(info, at, 1))
     for start in range(0, n, chunk):
         size = min(chunk, n - start)
-        yield np.full(size, at), [frame] * size
+        yield np.full(size, at), [frame.copy() for _ in range(size)]  # to be drawn into
 
 
 def _forwards(info, n, chunk, read):

@@ -20,7 +20,13 @@ import numpy as np
 from .core import DitHeadError
 from .ffmpeg import EXACT_SCALING, FFmpeg, Listing, fault_of, list_packets, to_film
 from .framerate import constant_rate
-from .tones import tone_table, white_light
+from dithead_lite.tones import (
+    FROM_TELEVISION,
+    matrix_of,
+    tone_table,
+    transfer_of,
+    white_light,
+)
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg")  # of clips
 
@@ -38,7 +44,7 @@ class VideoInfo:
     has_audio: bool
     sar: Fraction = Fraction(1)  # width/height of one pixel, as shown
     start: float | None = None  # s, the first frame's time on the file's clock, where it has one
-    matrix: str = "auto"  # YUV to RGB: what the file says, or 'bt709' where an HD file is silent
+    matrix: str = "auto"  # YUV to RGB: 'auto' is what the file says, else a name
     zero: float | None = None  # s on that clock where the picture read alone has 0; None: no jumps
     variable: bool = False  # the recorded rate varies; it is conformed to `fps` while reading
     still: bool = False  # a picture, not a film: one frame, which can be held for any length
@@ -101,21 +107,6 @@ def _timing(listing: Listing) -> dict:
     )
 
 
-def _transfer(stream: str) -> str:
-    if "arib-std-b67" in stream:
-        return "hlg"
-    return "pq" if "smpte2084" in stream else "sdr"
-
-
-def _matrix(stream: str, longer: int) -> str:
-    "The name of the colour weights; 'auto' where the file says them, and for small pictures."
-    if re.search(r"\((tv|pc)?[, ]*(bt|smpte|fcc|gbr)", stream):
-        return "auto"
-    if _transfer(stream) != "sdr":
-        return "bt2020"
-    return "auto" if longer < 1280 else "bt709"
-
-
 def _traits(listing: Listing) -> dict:
     "Fields of `VideoInfo` that ffmpeg's description of the stream tells."
     header, _, messages = listing
@@ -130,8 +121,8 @@ def _traits(listing: Listing) -> dict:
         width=width,
         height=height,
         sar=sar,
-        matrix=_matrix(stream, max(width, height)),
-        transfer=_transfer(stream),
+        matrix=matrix_of(stream, max(width, height)),
+        transfer=transfer_of(stream),
         has_audio=bool(re.search(r"^\S*\s*Stream #0:.*Audio: ", messages, re.M)),
         interlaced=bool(re.search(r"\b(top|bottom) (first|coded)", stream)),
     )
@@ -183,6 +174,8 @@ def _filters(info: VideoInfo, start: int, stop: int, clock: str, planes: bool) -
     if info.interlaced:
         steps.insert(0, "bwdif=mode=send_frame:deint=interlaced")
     if planes and info.transfer == "sdr" and not (info.width % 2 or info.height % 2):
+        if info.matrix == "smpte170m":
+            return ",".join([*steps, FROM_TELEVISION])
         return ",".join(steps) + ":out_color_matrix=bt709:out_range=tv,format=yuv420p"
     if info.transfer != "sdr":
         steps += ["format=gbrp16le", "lut3d=tone.cube"]

@@ -41,6 +41,7 @@ class VideoWriter:
         finish: Callable | None = None,  # finish(film) changes the file before it gets its name
         preset: str = "medium",  # how long x264 looks for a small file: 'ultrafast' to 'veryslow'
         planes: bool = False,  # frames come as `Planes`, which needn't be converted
+        lookahead: int | None = None,  # frames that x264 sees in advance; None: as the preset says
     ):
         self.path = Path(path)
         self.width, self.height = width, height
@@ -54,6 +55,7 @@ class VideoWriter:
         self.finish = finish
         self.preset = preset
         self.planes = planes
+        self.lookahead = lookahead
         self.n_frames = 0  # written so far
         self._check()
 
@@ -102,6 +104,8 @@ class VideoWriter:
             args += ["-af", self._sound_filters()]
         args += ["-vf", self._picture_filters()]
         args += f"-c:v libx264 -preset {self.preset} -crf {self.crf} -colorspace bt709".split()
+        if self.lookahead is not None:
+            args += f"-mbtree {int(self.lookahead > 0)} -rc-lookahead {self.lookahead}".split()
         args += "-color_primaries bt709 -color_trc bt709 -color_range tv -map_metadata -1".split()
         return [*args, "-metadata", f"comment={self.comment}", "-movflags", "+faststart"]
 
