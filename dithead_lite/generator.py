@@ -143,7 +143,7 @@ class MouthGenerator(OnHub):
     ) -> "MouthGenerator":  # itself
         "Move the networks. Raises `DitHeadError` for a device that isn't here."
         self.device = default_device(device)
-        self.batch = 4 if self.device.type == "cpu" else 64  # frames that fit the caches
+        self.batch = 4 if self.device.type == "cpu" else 16  # frames that fit the caches
         for name in ("faces", "masked", "dit", "schedule"):
             setattr(self, name, getattr(self, name).to(self.device))
         return self
@@ -183,9 +183,10 @@ class MouthGenerator(OnHub):
     ) -> torch.Tensor:  # (N,R*C,h,w)
         "Latents of pictures that show who somebody is, side by side in the channels."
         pictures = to_float(crops).flatten(0, 1)  # (N*R,3,S,S)
+        groups = self._groups(len(pictures))
         with fast_autocast(self.device):
-            parts = [self.faces.to_latents(x.to(self.device)) for x in pictures.split(self.batch)]
-        latents = torch.cat(parts)  # (N*R,C,h,w)
+            parts = [self.faces.to_latents(pictures[k].to(self.device)) for k in groups]
+        latents = torch.cat(parts)[: len(pictures)]  # (N*R,C,h,w)
         return latents.unflatten(0, crops.shape[:2]).flatten(1, 2)
 
     @torch.no_grad()
@@ -229,7 +230,7 @@ class MouthGenerator(OnHub):
         reference = reference.expand(n, -1, -1, -1)
         noise = noise.expand(n, -1, -1, -1)
         with fast_autocast(self.device):  # around the loop, so that weights are converted once
-            for k in torch.arange(n).split(self.batch):  # (b,) numbers of some frames
+            for k in self._groups(n):  # (b,) numbers of some frames
                 z = self.draw_latents(crops[k], reference[k], audio[k], noise[k], **choices)
                 lower = self._decode_lower(z)  # (b,3,S',S)
                 out[k, :, -lower.shape[2] :] = lower
@@ -254,6 +255,11 @@ class MouthGenerator(OnHub):
         share = cv2.GaussianBlur(hidden, (0, 0), sigma)[..., None]  # of the blur's weight
         tint = hidden * blurred / share.clip(1e-3)
         return torch.from_numpy(tint).permute(2, 0, 1)
+
+    def _groups(self, n: int) -> tuple[torch.Tensor, ...]:  # of (b,)
+        "The numbers below n in groups of one size; in the last one, n-1 stands several times."
+        filled = -(-n // self.batch) * self.batch
+        return torch.arange(filled).clamp(max=n - 1).split(self.batch)
 
     def _network(self, masked, reference, audio, guidance) -> Callable:  # (x, t) -> output
         "The DiT with its conditions, which are prepared once; with guidance, two of them."
