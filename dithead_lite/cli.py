@@ -134,7 +134,12 @@ def _plain_interrupt():
 # %% ../nbs/lab/cli.ipynb #cli028
 def _script(name):
     def script():
-        sys.exit(start(name))
+        code = start(name)
+        if code == 130:  # Ctrl-C: what threads are still busy with isn't waited for
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        sys.exit(code)
 
     return script
 
