@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-PATIENCE = 1.0  # s that a thread is waited for when its work is no longer wanted
+PATIENCE = 0.3  # s that a thread is waited for when its work is no longer wanted
 
 # %% ../nbs/lab/threads.ipynb #thr-ahead
 class _End:
