@@ -9,6 +9,7 @@ __all__ = ['tune_projector', 'adapt', 'run']
 import argparse
 import logging
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 
 from .autoencode import Pace
 from .clipfiles import find_clips
+from .commandline import records
 from .core import DitHeadError, default_device, seed_everything
 from .dit import DiTHead
 from .encoders import AudioEncoder
@@ -104,6 +106,7 @@ def adapt(
 # %% ../nbs/lab/adapt.ipynb #adpt017
 def run(args: argparse.Namespace) -> None:  # of `cli.parser('adapt')`
     "The job of `dithead_adapt`."
+    start = time.perf_counter()
     folder = adapt(
         args.clips,
         args.out,
@@ -112,4 +115,6 @@ def run(args: argparse.Namespace) -> None:  # of `cli.parser('adapt')`
         device=args.device,
         seed=args.seed,
     )
-    print(f"{folder}: weights of one person; dub with --weights {folder}")
+    with records(args.json, args.quiet) as tell:
+        tell(clips=args.clips, out=folder, seconds=round(time.perf_counter() - start, 3))
+        print(f"{folder}: weights of one person; dub with --weights {folder}")

@@ -20,7 +20,17 @@ CHOICES = {
     "extend": ("bounce", "loop", "hold", "cut"),
     "language": ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "tr"),
 }
-COLUMNS = ("face", "steps", "sampler", "guidance", "seed", "half", "fps-factor", "extend")
+COLUMNS = (
+    "face",
+    "steps",
+    "sampler",
+    "guidance",
+    "seed",
+    "half",
+    "fps-factor",
+    "extend",
+    "opening",
+)
 
 # %% ../nbs/lab/arguments.ipynb #arg010
 def _dub(p):
@@ -59,6 +69,10 @@ def _dub(p):
     text = "where the speech is longer than the clip: play it to and fro (bounce, the default), "
     text += "again and again (loop), hold its last picture, or cut the speech"
     add("--extend", choices=CHOICES["extend"], default="bounce", help=text)
+    text = (
+        "how wide the mouth opens, times as wide as usual; takes about twice the time (default: 1)"
+    )
+    add("--opening", type=number(0.5, 1.5), default=1.0, metavar="X", help=text)
     p.flag("--slim", "decode with the slim decoder: faster, softer", default=None)
     add("--weights", help="a folder of weights, or a Hugging Face id (default: the shipped ones)")
     p.landmarks()
@@ -94,6 +108,7 @@ def _prepare(p):
     add("--every", type=whole_number(1), default=1, help=text)
     p.landmarks()
     p.workers()
+    p.flag("--json", "print a line of JSON for each clip: what was made, and how long it took")
     p.flag("--overwrite", "replace clips that were prepared with other settings")
 
 
@@ -130,6 +145,7 @@ def _train(p):
     add("--lr", type=number(1e-9, 1), help="peak learning rate")
     add("--seed", type=whole_number(0), help="of the random numbers")
     p.device()
+    p.flag("--json", "print a line of JSON for each stage: what was made, and how long it took")
     p.flag("--overwrite", "replace what was trained in this folder before")
 
 # %% ../nbs/lab/arguments.ipynb #arg015
@@ -148,6 +164,7 @@ def _speakers(p):
     add("--zoom", type=number(0.5, 3), default=1.0, help="1.35: the face fills the picture")
     p.flag("--twin", "also NAME_twin, the same but for sound and mouth")
     p.workers(2)
+    p.flag("--json", "print a line of JSON: what was made, and how long it took")
     p.flag("--overwrite", "make finished clips anew")
     _photographs(p.add_argument_group("people from photographs, instead of painted ones"))
 
@@ -220,6 +237,7 @@ def _adapt(p):
     add("--minutes", type=number(0.1, 600), default=8.0, help=text)
     add("--seed", type=whole_number(0), default=0, help="of the random numbers (default: 0)")
     p.device()
+    p.flag("--json", "print a line of JSON: what was made, and how long it took")
 
 # %% ../nbs/lab/arguments.ipynb #arg016
 ARGUMENTS = {  # name of a command: gives a parser its arguments; its docstring is the description

@@ -25,6 +25,7 @@ from .dub import Dubber, DubResult
 from .job import Lines, check_job, sample_files
 from .joblist import check_outputs
 from .parallel import Stopped
+from .widen import ScaledDubber
 
 # %% ../nbs/lab/batch.ipynb #bat007
 @dataclass
@@ -36,6 +37,7 @@ class Job:
     out: Path | None
     how: dict = field(default_factory=dict)  # other arguments of `Dubber.dub`
     face: str | int = "largest"  # or 'left', 'right', or a number from the left
+    opening: float = 1.0  # of the mouth, times as wide as usual: 0.5 to 1.5 (lab/widen)
     where: str = ""  # in a list: 'jobs.csv, line 3'
     fault: str | None = None  # why it can't be done, if that is known already
 
@@ -108,7 +110,7 @@ def _do(job: Job, dubber: Dubber, credentials: Credentials | None) -> Outcome:
         finish = partial(credentials.sign, source=job.video, title=job.out.name)
     how = dict(callback=Lines(job.out.name), finish=finish, **job.how)
     try:
-        result = _facing(dubber, job.face).dub(job.video, job.speech, job.out, **how)
+        result = _meant(dubber, job).dub(job.video, job.speech, job.out, **how)
     except Exception as e:
         words = fault_of_user(e)
         ours = words is None
@@ -119,13 +121,12 @@ def _do(job: Job, dubber: Dubber, credentials: Credentials | None) -> Outcome:
     return Outcome(job, result, signed=bool(credentials))
 
 
-def _facing(dubber: Dubber, face: str | int) -> Dubber:
-    "The same networks, for another face of the picture."
-    if face == dubber.landmarker.face:
-        return dubber
-    other = copy.copy(dubber)
-    other.landmarker = replace(dubber.landmarker, face=face)
-    return other
+def _meant(dubber: Dubber, job: Job) -> Dubber:
+    "The same networks, for another face of the picture or another opening of the mouth."
+    if job.face != dubber.landmarker.face:
+        dubber = copy.copy(dubber)
+        dubber.landmarker = replace(dubber.landmarker, face=job.face)
+    return dubber if job.opening == 1 else ScaledDubber.of(dubber, job.opening)
 
 # %% ../nbs/lab/batch.ipynb #bat021
 HOW = ("steps", "sampler", "guidance", "seed", "half", "fps_factor", "extend")  # of `Dubber.dub`
@@ -163,7 +164,7 @@ def _job(row: argparse.Namespace) -> Job:
     if fault:
         return Job(row.video, row.speech, row.out, where=where, fault=fault)
     how = {name: getattr(row, name) for name in HOW}
-    return Job(row.video, row.speech, row.out, how, row.face, where)
+    return Job(row.video, row.speech, row.out, how, row.face, row.opening, where)
 
 
 def _outcomes(jobs, args, credentials) -> Iterator[Outcome]:

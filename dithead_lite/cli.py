@@ -53,20 +53,20 @@ def start(
         code = run_cli(lambda: _check_files(name, args, argv))
         if code:
             return code
-        with _hushed(name, args.quiet):
+        with _hushed(name, args):
             job = import_module(f"dithead_lite.{_COMMANDS[name]}").run
-    with _hushed(name, args.quiet):
+    with _hushed(name, args):
         return run_cli(lambda: job(args))
 
 
 @contextlib.contextmanager
-def _hushed(name, quiet):
+def _hushed(name, args):
     "With `--quiet` no bars, and no messages on stdout but for what is a result."
-    if not quiet:
+    if not args.quiet:
         yield
         return
     os.environ["TQDM_DISABLE"] = "1"  # of this process and those that it starts
-    if name in ("eval", "bench", "dub", "demo"):
+    if name in ("eval", "bench", "dub", "demo") or getattr(args, "json", False):
         yield
         return
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):

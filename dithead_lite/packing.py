@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import sys
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from tqdm.auto import tqdm
 
 from . import prepare
 from .clipfiles import find_clips, twin_of
+from .commandline import records
 from .core import DitHeadError, atomic_path, read_json
 from .pack import PackedClip, pack_clip, write_index
 from .parallel import in_processes
@@ -154,18 +156,25 @@ def _refuse(out: Path, config: PackConfig, overwrite: bool) -> None:
 # %% ../nbs/lab/packing.ipynb #pkng025
 def run(
     args: "argparse.Namespace",  # of `cli.parser('prepare')`
-) -> None:
+) -> int:  # exit code: 3 where some clips could not be used
     "The job of `dithead_prepare`: a packed set with `--pack`, else prepared clips."
     if not args.pack:
         return prepare.run(args)
     config = PackConfig(args.size or 256, args.audio, args.landmarks, args.every)
     clips = find_clips(args.clips)
     prepare._tools(config)  # a fault of theirs is told once, and what they download is there
+    start = time.perf_counter()
     packed = pack_clips(clips, args.pack, config, args.workers, args.overwrite)
     people, frames = len({c.person for c in packed}), sum(c.frames for c in packed)
     names = ["index.json", "arrays.xz", *(f"{c.name}.mp4" for c in packed)]
     size = sum((args.pack / name).stat().st_size for name in names) / 1e6
-    print(
-        f"{args.pack}: {len(packed)} clips of {people} people, {frames} frames, {size:.1f} MB. "
-        f"Copy this folder; {_parts(args.pack).name} is only for going on."
-    )
+    left_out = sorted(str(clips[name]) for name in clips.keys() - {c.name for c in packed})
+    made = dict(out=args.pack, clips=len(packed), people=people, frames=frames, left_out=left_out)
+    seconds = round(time.perf_counter() - start, 3)
+    with records(args.json, args.quiet) as tell:
+        tell(**made, megabytes=round(size, 3), seconds=seconds)
+        print(
+            f"{args.pack}: {len(packed)} clips of {people} people, {frames} frames, {size:.1f} MB. "
+            f"Copy this folder; {_parts(args.pack).name} is only for going on."
+        )
+    return 3 if left_out else 0

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ import torch
 
 from .audio import RATE, load_audio
 from .clipfiles import find_clips, twin_of
+from .commandline import records
 from .core import DitHeadError, default_device, read_json
 from .encoders import AudioEncoder
 from .faces import align, to_crop
@@ -190,18 +192,22 @@ def _tools(config: PrepareConfig) -> tuple[Landmarker, AudioEncoder]:
     return Landmarker(config.landmarks), AudioEncoder(config.audio, default_device())
 
 
-def _prepare(video, out, config, threads, overwrite) -> str:  # why it can't be used, or nothing
+def _prepare(video, out, config, threads, overwrite) -> dict:  # what was made, or its `error`
     torch.set_num_threads(threads)
+    start = time.perf_counter()
+    done = dict(video=video, out=out)
     try:
         prepare_clip(video, out, config, *_tools(config), overwrite)
-        return ""
     except DitHeadError as e:
-        return str(e)
+        return done | dict(error=str(e))
+    meta = read_json(out / "meta.json", ["n_frames", "faces"])
+    counts = dict(frames=meta["n_frames"], without_face=meta["n_frames"] - meta["faces"])
+    return done | counts | dict(seconds=round(time.perf_counter() - start, 3))
 
 # %% ../nbs/lab/prepare.ipynb #run03
 def run(
     args: "argparse.Namespace",  # of `cli.parser('prepare')`
-) -> None:
+) -> int:  # exit code: 3 where some clips could not be used
     "The job of `dithead_prepare`: unusable clips are listed with the reason, the others prepared."
     config = PrepareConfig(args.size or 128, args.audio, args.landmarks)
     clips = find_clips(args.clips)
@@ -212,7 +218,8 @@ def run(
     threads = max(1, _cores() // workers)
     jobs = [(f, args.out / n, config, threads, args.overwrite) for n, f in clips.items()]
     try:
-        refused = _refused(jobs, workers)
+        with records(args.json, args.quiet) as tell:
+            refused = _refused(jobs, workers, tell)
     except Stopped:
         _tidy(args.out, clips)
         raise
@@ -221,6 +228,7 @@ def run(
             f"none of {len(jobs)} clips could be prepared; the reasons are above. Choose clips "
             "with sound and a face."
         )
+    return 3 if refused else 0
 
 
 def _cores() -> int:
@@ -228,15 +236,16 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _refused(jobs, workers) -> int:
-    "Do all jobs, tell the reasons of those that can't be done, and count these."
+def _refused(jobs, workers, tell) -> int:
+    "Do all jobs and tell of each; count those that can't be done."
     from tqdm.auto import tqdm
 
     refused = 0
     results = in_processes(_prepare, jobs, workers, unit="clips")
-    for reason in tqdm(results, "prepare", len(jobs), unit="clip"):
-        if reason:
-            tqdm.write(f"left out: {reason}", file=sys.stderr)
+    for result in tqdm(results, "prepare", len(jobs), unit="clip"):
+        tell(**result)
+        if "error" in result:
+            tqdm.write(f"left out: {result['error']}", file=sys.stderr)
             refused += 1
     return refused
 

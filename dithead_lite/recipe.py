@@ -8,6 +8,7 @@ __all__ = ['STAGES', 'PERSON', 'train_slim', 'run']
 # %% ../nbs/lab/recipe.ipynb #recipe-imports
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .commandline import records
 from dithead_lite.core import (
     DitHeadError,
     default_device,
@@ -184,17 +186,26 @@ def run(
         if weights:
             check_dit(weights, args.size, stages, clips[0])
             copy_autoencoders(weights, out)
-    for stage in stages:
-        config = _config(args, stage, person)
-        finished = args.resume and _finished(out, stage, config)
-        acc.wait_for_everyone()
-        if finished:
-            acc.print(f"{out / stage}: is finished, nothing to do")
-            continue
-        if args.overwrite and acc.is_main_process:
-            _remove(out, stage, keep_model=bool(weights))
-        acc.wait_for_everyone()
-        _train_stage(args, acc, stage, config, clips, held, person)
+    with records(args.json and acc.is_main_process, args.quiet) as tell:
+        for stage in stages:
+            _one_stage(args, acc, stage, clips, held, person, tell)
+
+
+def _one_stage(args, acc, stage, clips, held, person, tell):
+    "Train a stage, unless it is finished, and tell of it."
+    start = time.perf_counter()
+    config = _config(args, stage, person)
+    finished = args.resume and _finished(args.out, stage, config)
+    acc.wait_for_everyone()
+    if finished:
+        acc.print(f"{args.out / stage}: is finished, nothing to do")
+        return
+    if args.overwrite and acc.is_main_process:
+        _remove(args.out, stage, keep_model=bool(args.from_weights))
+    acc.wait_for_everyone()
+    _train_stage(args, acc, stage, config, clips, held, person)
+    seconds = round(time.perf_counter() - start, 3)
+    tell(stage=stage, out=args.out / stage, steps=config.steps, seconds=seconds)
 
 # %% ../nbs/lab/recipe.ipynb #run04
 def _people(folder, acc) -> tuple[list[Path], list[Path]]:

@@ -8,10 +8,12 @@ __all__ = ['make_clip', 'make_speakers', 'run']
 # %% ../nbs/08_speakers.ipynb #cell005
 import argparse
 import functools
+import time
 from pathlib import Path
 
 import numpy as np
 
+from .commandline import records
 from .core import DitHeadError
 from .person import Person
 from .photoclips import make_photo_clips
@@ -96,10 +98,13 @@ def run(args: argparse.Namespace) -> None:
     both = "seconds size seed fps twin workers overwrite".split()
     settings = {name: getattr(args, name) for name in both}
     settings["languages"] = tuple(args.languages)
+    start = time.perf_counter()
     if args.photos:
         photos = "people clean part flite".split()
         settings |= {name: getattr(args, name) for name in photos}
         made = make_photo_clips(args.out, args.photos, **settings)
     else:
         made = make_speakers(args.out, args.speakers, zoom=args.zoom, **settings)
-    print(f"{args.out}: {made} clips made")
+    with records(args.json, args.quiet) as tell:
+        tell(out=args.out, made=made, seconds=round(time.perf_counter() - start, 3))
+        print(f"{args.out}: {made} clips made")
