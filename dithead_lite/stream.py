@@ -7,6 +7,7 @@ __all__ = ['EXTENSIONS', 'read_planes', 'back_and_forth', 'check_extend', 'exten
 
 # %% ../nbs/lab/stream.ipynb #stre005
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,9 @@ def _hold(info, n, chunk, read, at=0):
 
 def _forwards(info, n, chunk, read):
     done = 0
-    for part in chunked(read(info, count=n), chunk):
+    frames = iter(read(info, count=n))
+    few = islice(frames, min(4, chunk))  # so that a film begins early
+    for part in chain(chunked(few, chunk), chunked(frames, chunk)):
         yield np.arange(done, done + len(part)), part
         done += len(part)
 
