@@ -7,7 +7,6 @@ __all__ = ['COMMENT', 'LONGEST', 'QUALITY', 'DubResult', 'Dubber']
 
 # %% ../nbs/11_dub.ipynb #cell005
 import contextlib
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,17 +19,18 @@ from .data import to_float
 from .detail import DetailTransfer
 from .diffusion import time_grid
 from .encoders import AudioEncoder
-from .faces import face_masks, paste_back, to_crop, warp_crop
+from .faces import paste_back, to_crop, warp_crop
 from .gallery import Gallery, evenly
 from .generator import MouthGenerator, Networks, choose_sampler
 from .interpolation import apart, fill_in, interpolate_clip, key_frames
-from .job import Bars, Stopwatch, check_job, told
+from .job import Bars, Stopwatch, check_job, counted, report_untouched, told
 from .landmarks import Landmarker
+from .occlusion import pasting
 from .parallel import shared_cores
 from .planes import Planes
 from .rife import IFNet, load_rife
 from .shipped import weights_folder
-from .stream import check_extend, read_planes, stream_chunks
+from .stream import check_extend, numbered, read_planes, stream_chunks
 from .threads import ahead, behind, in_order
 from .track import Track, choose_references, track_clip
 from .video import VideoInfo, chunk_size, probe
@@ -53,33 +53,6 @@ class DubResult:
     frames: int = 0  # frames written
     untouched: int = 0  # frames without a usable face, passed through
     seconds: dict = field(default_factory=dict)  # seconds spent, by stage
-
-# %% ../nbs/11_dub.ipynb #dub_helpers
-def _numbered(chunks) -> Iterator[tuple]:
-    "Chunks `(index, frames)`, each with the number of its first frame in the film before it."
-    start = 0
-    for index, frames in chunks:
-        yield start, index, frames
-        start += len(index)
-
-
-def _count(chunks, result: DubResult, total: int, tell: Callable) -> Iterator[np.ndarray]:
-    "The frames of all chunks one by one; what is done is told when a chunk is used up."
-    done = 0
-    for frames, untouched in chunks:
-        yield from frames
-        done += len(frames)
-        result.untouched += untouched
-        tell("dubbing", done, total)
-
-
-def _report(untouched: int, n_out: int) -> None:
-    "Say how many frames were passed through, if there are any."
-    if untouched:
-        logging.getLogger("dithead_lite").warning(
-            f"{untouched} of {n_out} frames were passed through unchanged: no face, or "
-            "one that is covered or turned away"
-        )
 
 # %% ../nbs/11_dub.ipynb #cell020
 class Dubber(MouthGenerator):
@@ -197,12 +170,12 @@ class Dubber(MouthGenerator):
         points: np.ndarray,  # (n,68,2) landmarks of the frames
         affines: np.ndarray,  # (n,2,3) frame→crop
         copy: bool = True,  # False: draw into `frames` themselves
+        front: np.ndarray | None = None,  # (n,64,64) bool, what stays in front (lab/occlusion)
     ) -> Sequence:  # as `frames`
         "Put crops back: inside the face's outline, in the colour of the face's own skin."
         pixels = (crops.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).numpy()
-        lower, skin = face_masks(to_crop(points, affines), self.size)
-        mask = lower & self.mask.numpy()
-        return paste_back(frames, pixels, affines, mask, feather=0.08, skin=skin, copy=copy)
+        places = pasting(to_crop(points, affines), self.size, front)
+        return paste_back(frames, pixels, affines, feather=0.08, copy=copy, **places)
 
     def stream(
         self,
@@ -219,30 +192,32 @@ class Dubber(MouthGenerator):
         "Chunks of dubbed frames, and how many of each were passed through."
         info, noise, affines = probe(video), self.noise(seed), track.affines(self.size)
         tints = self.tints(info, track, references, noise)  # (shots,3,S,S)
-        detail = self.detail(info, track)
+        detail, gallery = self.detail(info, track), self._filled(info, track)
         size = min(16, chunk_size(info))
 
         def dubbed(chunk):
             start, index, frames = chunk  # number in the film, (n,) numbers in the clip, n frames
-            found = track.found[index]  # (n,) bool
-            rows, places = index[found], np.flatnonzero(found)
+            places = np.flatnonzero(track.found[index])
+            rows, seen = index[places], [frames[k] for k in places]
+            crops = warp_crop(seen, affines[rows], self.size)  # (n,3,S,S)
+            clear, front = gallery.covers(crops, track.points[rows], track.shot[rows])
+            rows, places = rows[clear], places[clear]
             if len(rows):
-                shots = track.shot[rows]
-                seen = [frames[k] for k in places]
-                crops = to_float(warp_crop(seen, affines[rows], self.size))  # (n,3,S,S)
+                shots, seen = track.shot[rows], [frames[k] for k in places]
+                crops = to_float(crops[clear])
                 order = apart(start + places, shots)
                 audio = audio_windows(features, len(index), float(info.fps), start=start)
-                audio = audio[torch.from_numpy(found)]  # (n,11,D)
+                audio = audio[torch.from_numpy(places)]  # (n,11,D)
                 new = self.draw(crops, references[shots], audio, noise, order, rife, **how)
                 new = new + tints[shots]
                 if detail:
                     new = detail(new, rows, shots)
-                self.paste(seen, new, track.points[rows], affines[rows], copy=False)
+                self.paste(seen, new, track.points[rows], affines[rows], False, front[clear])
             return frames, len(index) - len(rows)
 
         chunks = stream_chunks(info, len(track.points), n_out, size, read_planes, extend)
         with (
-            contextlib.closing(ahead(_numbered(chunks))) as read,
+            contextlib.closing(ahead(numbered(chunks))) as read,
             shared_cores(self.device) as (workers, prepare),
         ):
             yield from in_order(dubbed, read, workers, prepare)
@@ -301,7 +276,7 @@ class Dubber(MouthGenerator):
             behind(writer.write) as write,
             contextlib.closing(chunks),
         ):
-            frames = _count(chunks, result, n_out, tell)
+            frames = counted(chunks, result, n_out, tell)
             if fps_factor != 1:
                 shown = (f[: info.height, : info.width] for f in frames)
                 frames = interpolate_clip(shown, fps_factor, rife)
@@ -309,5 +284,5 @@ class Dubber(MouthGenerator):
                 write(frame)
         clock("dubbing")
         result.frames = writer.n_frames
-        _report(result.untouched, n_out)
+        report_untouched(result.untouched, n_out)
         return result

@@ -168,6 +168,7 @@ def paste_back(
     match: bool = True,  # bring the crop's colours to the frame's
     skin: np.ndarray | None = None,  # (N,1,S,S) bool, what must look alike; None: all but the mask
     copy: bool = True,  # False: draw into `frames` themselves
+    share: np.ndarray | None = None,  # (N,S,S) f32 in [0,1], of the crop that is seen; None: all
 ) -> Sequence:  # as `frames`
     "Put crops back into their frames; pixels outside the mask are the frame's own, bit by bit."
     out = frames
@@ -185,7 +186,11 @@ def paste_back(
         if match and alike[k].any():
             source = cut(*shrink(out[k], A, size), size)
             crop = _match_colours(crop, source, alike[k])
-        blend(out[k], crop, _feather(masks[k], feather * size), A)
+        alpha = _feather(masks[k], feather * size)
+        if share is not None:
+            alpha = alpha * share[k]
+        if alpha.any():
+            blend(out[k], crop, alpha, A)
     return out
 
 # %% ../nbs/02_faces.ipynb #fcs059

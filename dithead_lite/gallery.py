@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .faces import align, warp_crop
+from .faces import align, to_crop, warp_crop
+from .occlusion import SIDE, covers, learn
 from .resample import invert
 from .video import VideoInfo, chunked, read_frames
 
@@ -33,6 +34,7 @@ class Gallery:
         self.shots = []  # of each finished shot: (R,3,S,S) u8, black where it has no face
         self.others = []  # of each finished shot: (n,3,S,S) u8, other pictures of it
         self.numbers = []  # of each finished shot: (n,) numbers of these frames in the clip
+        self.usual = []  # of each finished shot: its `UsualFace`, or None (lab/occlusion)
         self.first = 0  # number of the shot's first frame
         self._begin()
 
@@ -61,7 +63,7 @@ class Gallery:
         points: np.ndarray,  # (n,68,2) smoothed landmarks of all frames of the shot
     ) -> None:
         "A shot is over: choose among its candidates, and cut their crops."
-        rows = [k for k in self.kept if np.isfinite(points[k]).all()]
+        rows = self._free([k for k in self.kept if np.isfinite(points[k]).all()], points)
         crops = np.zeros((self.count, 3, self.size, self.size), np.uint8)
         chosen = list(self.choose(points[rows], self.count)) if rows else []
         for r, i in enumerate(chosen):
@@ -75,6 +77,22 @@ class Gallery:
         self._thin()
         self.first += self.seen
         self._begin()
+
+    def _free(self, rows: list[int], points: np.ndarray) -> list[int]:
+        "Learn the shot's usual face; only candidates with nothing before the face stay."
+        crops = (self._crop(k, points[k]) for k in rows)
+        usual, free = learn(crops, _in_small(points[rows]))
+        self.usual.append(usual)
+        return [k for k, clear in zip(rows, free, strict=True) if clear]
+
+    def covers(
+        self,
+        crops: np.ndarray,  # (n,3,S,S) u8
+        points: np.ndarray,  # (n,68,2) landmarks of their frames
+        shots: np.ndarray,  # (n,) the numbers of their shots
+    ) -> tuple[np.ndarray, np.ndarray]:  # (n,) bool, clear frames; (n,64,64) bool, what is found
+        "What stands before the faces of frames, and in which frames this is clear."
+        return covers(self.usual, crops, _in_small(points), shots)
 
     def _thin(self) -> None:
         "Too many pictures: drop every second one of the shot that has the most."
@@ -109,6 +127,11 @@ def evenly(
 ) -> np.ndarray:  # (min(n, count),...)
     "Some items, evenly spread from the first to the last."
     return items[np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)]
+
+
+def _in_small(points: np.ndarray) -> np.ndarray:  # (n,68,2)
+    "Landmarks of frames (n,68,2) in small crops."
+    return to_crop(points, align(points, SIDE))
 
 
 def around(
