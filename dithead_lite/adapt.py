@@ -86,12 +86,13 @@ def adapt(
     seed: int = 0,
     steps: int | None = None,  # of the decoder, in place of minutes
     log: Callable = _tell,  # called with a dict every 50 steps of the decoder
+    overwrite: bool = False,  # may a folder that is there be replaced?
 ) -> Path:  # `out`
     "Weights of one person. Raises `DitHeadError`: no clip, no face in one, no sound, too short."
     found = list(find_clips([Path(c) for c in clips]).values())
     device = default_device(device)
     seed_everything(seed)
-    with whole_folder(out) as new, tempfile.TemporaryDirectory() as tmp:
+    with whole_folder(out, overwrite) as new, tempfile.TemporaryDirectory() as tmp:
         networks = Networks.load(weights)
         networks.settings = replace(networks.settings, guidance=guidance)
         generator = MouthGenerator(networks, device)
@@ -114,6 +115,7 @@ def run(args: argparse.Namespace) -> None:  # of `cli.parser('adapt')`
         minutes=args.minutes,
         device=args.device,
         seed=args.seed,
+        overwrite=args.overwrite,
     )
     with records(args.json, args.quiet) as tell:
         tell(clips=args.clips, out=folder, seconds=round(time.perf_counter() - start, 3))

@@ -230,13 +230,14 @@ def _adapt(p):
     "Fit the shipped weights to one person, from a clip in which they speak, in minutes of a CPU."
     add = p.add_argument
     add("clips", nargs="+", type=existing, help="clips of one person; ten seconds or more in all")
-    add("-o", "--out", required=True, type=Path, help="folder for the weights; a new one")
+    add("-o", "--out", required=True, type=Path, help="folder for the weights")
     text = "begin with these: a folder, or a Hugging Face id (default: the shipped ones)"
     add("--weights", help=text)
     text = "for the decoder (default: 8)"
     add("--minutes", type=number(0.1, 600), default=8.0, help=text)
     add("--seed", type=whole_number(0), default=0, help="of the random numbers (default: 0)")
     p.device()
+    p.flag("--overwrite", "replace the folder where it is there already")
     p.flag("--json", "print a line of JSON: what was made, and how long it took")
 
 # %% ../nbs/lab/arguments.ipynb #arg016

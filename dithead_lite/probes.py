@@ -212,14 +212,16 @@ def summary(
 # %% ../nbs/lab/probes.ipynb #1810a35f
 def run(
     args: argparse.Namespace,  # of `cli.parser('bench')`
-) -> None:
+) -> int:  # exit code: 3 where some filmed clips could not be judged
     "The job of `dithead_bench`: synthetic people, or with `--filmed` filmed ones."
     if args.filmed:
-        report_on(args.filmed, args.out, args.weights, args.seconds, json_path=args.json)
-        return
+        how = dict(json_path=args.json)
+        report = report_on(args.filmed, args.out, args.weights, args.seconds, **how)
+        return 3 if report["skipped"] else 0
     seconds = args.seconds or 3.2
     rows = benchmark(args.out, args.people, args.languages, seconds, args.weights, args.workers)
     if args.json:
         with atomic_path(args.json) as tmp:
             tmp.write_text(json.dumps(rows, indent=0), encoding="utf-8")
     print(summary(rows))
+    return 0

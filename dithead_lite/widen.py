@@ -65,7 +65,7 @@ def some_frames(
     track: Track,
     n_out: int,  # frames of the film
     extend: str = "bounce",  # what follows the clip's last frame (lab/stream)
-    count: int = 48,  # frames wanted
+    count: int = 75,  # frames wanted at most
 ) -> tuple[list, list, list]:  # numbers in the film, in the clip, and the frames themselves
     "Frames with a face, evenly spread over the first minute of a film."
     n = min(n_out, round(60 * info.fps))
