@@ -16,6 +16,7 @@ import torch
 
 from .autoencode import Pace
 from .core import DitHeadError
+from .ddim import flow_loss
 from .diffusion import NoiseSchedule, denoise, diffusion_loss
 from .dit import DiTHead
 from .faces import fixed_mask, landmark_mask
@@ -51,7 +52,7 @@ class PaperRecipe:
     sigma: float = 5.0  # pixels of 256, of the Gaussian on the mask's edge; its kernel has 27
     gap: int = 60  # frames, at 25 frames/s, between a target and its reference
     twins: bool = False  # mask the clip's twin, with another mouth, in place of the target
-    prediction: str = "epsilon"  # what the network predicts; or 'x0'
+    prediction: str = "epsilon"  # what the network predicts; or 'x0', 'v' or 'flow'
     high: bool = False  # time steps drawn high, as for our weights; False: evenly
     mouth: bool = False  # the loss is weighted to the mouth; False: plain MSE
     lr: float = 1e-4  # constant
@@ -193,6 +194,8 @@ class PaperTrainer:
         model = partial(self.net, **self.conditions(rows))
         x0 = self.latents[rows].float()
         prediction = self.recipe.prediction
+        if prediction == "flow":
+            return flow_loss(model, self.schedule, x0, t, None, self.weight)
         return diffusion_loss(model, self.schedule, x0, t, None, self.weight, prediction)
 
     def train(
