@@ -206,21 +206,16 @@ class Dubber(MouthGenerator):
                 shots, seen = track.shot[rows], [frames[k] for k in places]
                 crops = to_float(crops[clear])
                 order = apart(start + places, shots)
-                audio = audio_windows(features, len(index), float(info.fps), start=start)
-                audio = audio[torch.from_numpy(places)]  # (n,11,D)
+                audio = audio_windows(features, len(index), float(info.fps), start=start)[places]
                 new = self.draw(crops, references[shots], audio, noise, order, rife, **how)
                 new = new + tints[shots]
-                if detail:
-                    new = detail(new, rows, shots)
+                new = detail(new, rows, shots) if detail else new
                 self.paste(seen, new, track.points[rows], affines[rows], False, front[clear])
             return frames, len(index) - len(rows)
 
-        chunks = stream_chunks(info, len(track.points), n_out, size, read_planes, extend)
-        with (
-            contextlib.closing(ahead(numbered(chunks))) as read,
-            shared_cores(self.device) as (workers, prepare),
-        ):
-            yield from in_order(dubbed, read, workers, prepare)
+        chunks = numbered(stream_chunks(info, len(track.points), n_out, size, read_planes, extend))
+        with contextlib.closing(ahead(chunks)) as read, shared_cores(self.device) as cores:
+            yield from in_order(dubbed, read, *cores)
 
     @torch.no_grad()
     def dub(

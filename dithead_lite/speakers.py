@@ -96,8 +96,7 @@ def _work(folder, name, seed, language, seconds, size, fps, twin, zoom) -> None:
 def run(args: argparse.Namespace) -> None:
     "The job of `dithead_speakers`; the command's arguments are read by `cli`."
     both = "seconds size seed fps twin workers overwrite".split()
-    settings = {name: getattr(args, name) for name in both}
-    settings["languages"] = tuple(args.languages)
+    settings = {name: getattr(args, name) for name in both} | dict(languages=tuple(args.languages))
     start = time.perf_counter()
     if args.photos:
         photos = "people clean part flite".split()
