@@ -28,6 +28,7 @@ from .writer import VideoWriter
 
 # %% ../nbs/lab/widen.ipynb #wid007
 WIDEST, NARROWEST = 1.5, 0.5  # times the usual opening
+_FARTHEST = 1.6  # weight; beyond it the decoder gives colours that no mouth has
 
 
 def find_weight(
@@ -35,7 +36,7 @@ def find_weight(
     wanted: float,  # times as much as with the weight 1
     tries: int = 3,  # weights that are measured at most
     near: float = 0.05,  # good enough: this far from `wanted`
-) -> tuple[float, float]:  # weight, 0.05 to 3; times as much as it was seen to move with that
+) -> tuple[float, float]:  # weight, 0.05 to 1.6; times as much as it was seen to move with that
     "The weight with which a mouth moves `wanted` times as much, or the nearest one that was tried."
     usual = spread(1.0)
     known = [(0.0, 0.0)]  # (log of what is reached, log of the weight)
@@ -57,7 +58,7 @@ def _along(one: tuple[float, float], two: tuple[float, float], wanted: float) ->
     "The weight on the line through two points that were measured, all in logs."
     (a, w), (b, v) = one, two
     slope = (v - w) / (b - a) if abs(b - a) > 1e-6 else 0.6
-    return float(np.clip(np.exp(w + slope * (wanted - a)), 0.05, 3.0))
+    return float(np.clip(np.exp(w + slope * (wanted - a)), 0.05, _FARTHEST))
 
 # %% ../nbs/lab/widen.ipynb #wid009b
 def some_frames(
