@@ -69,7 +69,8 @@ def _dub(p):
     text = "where the speech is longer than the clip: play it to and fro (bounce, the default), "
     text += "again and again (loop), hold its last picture, or cut the speech"
     add("--extend", choices=CHOICES["extend"], default="bounce", help=text)
-    text = "how wide the mouth opens, times as wide as usual; takes longer, for it is measured first (default: 1)"
+    text = "how wide the mouth opens, times as wide as usual; takes longer, for it is measured "
+    text += "first (default: 1)"
     add("--opening", type=number(0.5, 1.5), default=1.0, metavar="X", help=text)
     p.flag("--slim", "decode with the slim decoder: faster, softer", default=None)
     add("--weights", help="a folder of weights, or a Hugging Face id (default: the shipped ones)")
