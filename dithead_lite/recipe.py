@@ -166,6 +166,12 @@ def run(
     for module in ("accelerate", "tensorboardX"):
         need(module, "train")
     acc = accelerator(args.device)
+    with records(args.json and acc.is_main_process, args.quiet) as tell:
+        _all_stages(args, acc, tell)
+
+
+def _all_stages(args, acc, tell):
+    "Look at what is given, then train stage after stage."
     weights, out = args.from_weights, args.out
     if weights:
         check_autoencoders(weights, args.size, args.stage)
@@ -186,9 +192,8 @@ def run(
         if weights:
             check_dit(weights, args.size, stages, clips[0])
             copy_autoencoders(weights, out)
-    with records(args.json and acc.is_main_process, args.quiet) as tell:
-        for stage in stages:
-            _one_stage(args, acc, stage, clips, held, person, tell)
+    for stage in stages:
+        _one_stage(args, acc, stage, clips, held, person, tell)
 
 
 def _one_stage(args, acc, stage, clips, held, person, tell):
