@@ -101,7 +101,7 @@ def _prepare(p):
     to.add_argument("--pack", type=Path, metavar="FOLDER", help=text)
     text = "side of the crops, pixels (default: 128; with --pack 256)"
     add("--size", type=whole_number(32, 1024), help=text)
-    text = "'mel' (default), 'whisper', or a transformers name or folder"
+    text = "'mel' (default), 'whisper:2', or a transformers name or folder"
     add("--audio", default="mel", help=text)
     text = "with --pack, keep each N-th frame (default: 1)"
     add("--every", type=whole_number(1), default=1, help=text)

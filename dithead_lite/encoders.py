@@ -6,41 +6,30 @@
 __all__ = ['speech_statistics', 'with_sound', 'per_recording', 'pretrained', 'AudioEncoder']
 
 # %% ../nbs/lab/encoders.ipynb #eco05
-import base64
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from .audio import BANDS, HOP, check_samples, log_mel
 from .core import DitHeadError, need
+from .shipped import PACKAGE
 from .wav2vec2 import Wav2Vec2
 from .whisper import Whisper, whisper_tiny
 
 # %% ../nbs/lab/encoders.ipynb #enc18
-_SPEECH = (
-    "{ssO8{r~~{|MCg*1N#E^0|NpJ3H|{9{rmU;0sr{={r~~|`vU|92LS&50RR2~0R;gF{{9C3{rvL&00QIu"
-    "1_u5G0{r>{{r~;|`2PF>{sRR5{s;g0008~|{{jE}0{#L40toO21q1v70{a951N;O40R9C71N`y*|NZ>`"
-    "{R8>~{Qv;|!w&rZ00Juj{r><2{rLv*1ONj80s{U600aH^0s;R20si~~008{{{`~;}0|o;F`T_w1`~d#|"
-    "`St+!0P_I>{rm&;{sH#;0tEg7|NZ^_>;C%x0RH^_|M>v}2?GNL0RRC10RH^^`U3z0_W=R{{{8#>`vCv{"
-    "|LXny{r~~|{{sL91^xyA0R;W~`ThR`^8o_`0sH;_{{j8_0R!_=^bP$00t5gE1Ofa1{rms@0{{L40RaF1"
-    "|Ns9000IF2{`~g@0R$Qb|Na2{001)s0RsI40R#jD1O8?I0Rs8^2m<~B00aO41pWR60RI931_J#7_r(JN"
-    "6AvB^4iF9}4;>d35DyL(5fl$J9S;r~4h|U+77P#%5e^Ly4h;?z6c7$13>Od)6b%#=6b%&(8xAE74-8%r"
-    "5DpF`4h{|u4-O9v4h|0u3=a_x4jB(24i60u3=azs4G|9x4ILyR4Gs$p4;T^*4iFm;5DpCt4;nuW4-F0s"
-    "4i5|t4i6F!T^bD#4h<m=4G#?u4Gj_<4h{_s4h{|t3=Iqo5DpFt4i5|u5)Kaz5fu;(5DX0r3k?kn4h;?s"
-    "4j~p04IvH^5E2d?3J)d?4Gj$-4-O6xAQ%%D4-XR&4h<0w7Y_^*6Aln04h|I%5DyI+ArcM`4NOlB4h;(r"
-    "4jB&)5DpFz4jm625Dpj&5El&&4-yg%84V5&5)>p54h#<u5D+vt8Y2!44h{??4izB{4G;|u3=Ito3=Itp"
-    "4i69x4G#?q4G#|w4-a=63kwbq3=TpN4+{_u4-gOy4Gk3y4Gazs8Wa!@5DpCw6%7pz4hs$s4;K{<6jl`x"
-)  # mean and deviation of every feature of speech, in twentieths, as signed bytes in base 85
+_LAYERS = {"whisper": 4, "whisper:2": 2}  # how many of whisper-tiny's layers
 _PRIOR = 100  # moments (1/50 s) that these count for
 _LIMIT = 6  # deviations; no feature is larger
 
 
-def speech_statistics() -> np.ndarray:  # (2, 384) f32: mean and deviation
+def speech_statistics(
+    name: str,  # 'whisper' or 'whisper:2'
+) -> torch.Tensor:  # (2, 384) f32: mean and deviation
     "What the features of `whisper_tiny` are for speech in general."
-    packed = np.frombuffer(base64.b85decode(_SPEECH), np.int8)
-    return packed.reshape(2, -1).astype(np.float32) / 20
+    return load_file(PACKAGE / "weights" / "speech.safetensors")[name]
 
 
 def with_sound(
@@ -56,9 +45,10 @@ def with_sound(
 def per_recording(
     features: torch.Tensor,  # (F, 384) of `whisper_tiny`, feature i centred on sample 320 i
     samples: np.ndarray,  # (T,) f32, the recording
+    statistics: torch.Tensor,  # (2, 384) of `speech_statistics`
 ) -> torch.Tensor:  # (F, 384), in [-6,6], about mean 0, deviation 1 where there is sound
     "Features without the mean and deviation that this recording gives them."
-    M, sqrt_V = map(torch.from_numpy, speech_statistics())
+    M, sqrt_V = statistics
     x = features[torch.from_numpy(with_sound(samples, len(features)))]  # (n, 384)
     n = len(x) + _PRIOR
     m = (x.sum(0) + _PRIOR * M) / n
@@ -77,7 +67,7 @@ def pretrained(
         extractor = transformers.AutoFeatureExtractor.from_pretrained(name)
     except (OSError, ValueError) as e:
         why = str(e).splitlines()[0]
-        fix = "Use 'mel', 'whisper', a local folder, or go online."
+        fix = "Use 'mel', 'whisper:2', a local folder, or go online."
         message = f"{name}: cannot load this speech encoder ({why}). {fix}"
         raise DitHeadError(message) from None
     return net.float().eval().requires_grad_(False), extractor
@@ -105,8 +95,8 @@ def _check_wav2vec2(name: str, config) -> None:
 
 def _network(name: str, device, chunk: float, overlap: float) -> Whisper | Wav2Vec2:
     "A network by its name. Raises `DitHeadError`."
-    if name == "whisper":
-        return _whisper(name, whisper_tiny().to(device), chunk, overlap)
+    if name in _LAYERS:
+        return _whisper(name, whisper_tiny(_LAYERS[name]).to(device), chunk, overlap)
     net, extractor = pretrained(name)
     net = net.to(device)
     if net.config.model_type == "whisper":
@@ -118,22 +108,24 @@ def _network(name: str, device, chunk: float, overlap: float) -> Whisper | Wav2V
 class AudioEncoder:
     """Sound to features at 50 Hz, feature `i` centred on `i/50` s. Raises `DitHeadError`.
 
-    `'mel'` needs nothing; `'whisper'` is whisper-tiny.en without a hub, each recording's features
-    made alike; any other name is a Wav2Vec2, HuBERT, WavLM or Whisper of a hub or a folder."""
+    `'mel'` needs nothing; `'whisper:2'` is two layers of whisper-tiny.en without a hub, and
+    `'whisper'` all four, each recording's features made alike; any other name is a Wav2Vec2,
+    HuBERT, WavLM or Whisper of a hub or a folder."""
 
     def __init__(
         self,
-        name: str | Path = "mel",  # 'mel', 'whisper', a Hugging Face hub id, or a local folder
+        name: str | Path = "mel",  # 'mel', 'whisper:2', 'whisper', a hub id, or a local folder
         device="cpu",  # where a network runs; 'mel' is always on the CPU
         chunk: float = 20.0,  # seconds computed at once: less needs less memory
         overlap: float = math.inf,  # seconds heard around a chunk; Whisper: at most (30-chunk)/2
-        normalise: bool = True,  # 'whisper' only: by the recording's own mean and deviation
+        normalise: bool = True,  # 'whisper…' only: by the recording's own mean and deviation
     ):
         if not (chunk >= 0.02 and overlap >= 0):
             found = f"chunks of {chunk} s with {overlap} s around"
             raise DitHeadError(f"{found}; expected at least 0.02 and 0.")
         self.name = str(name)
-        self.normalise = normalise and self.name == "whisper"
+        known = normalise and self.name in _LAYERS
+        self.statistics = speech_statistics(self.name) if known else None
         if self.name == "mel":
             self.dim, self.run = BANDS, log_mel
         else:
@@ -151,4 +143,6 @@ class AudioEncoder:
         "Features of a whole recording. Raises `DitHeadError` for no samples, or NaN."
         samples = check_samples(samples, self.name)
         features = self.run(samples).cpu()
-        return per_recording(features, samples) if self.normalise else features
+        if self.statistics is None:
+            return features
+        return per_recording(features, samples, self.statistics)

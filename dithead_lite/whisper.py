@@ -211,7 +211,9 @@ def _converted() -> Path:
     return path
 
 
-def whisper_tiny() -> WhisperEncoder:
+def whisper_tiny(
+    layers: int = 4,  # the first so many; with fewer than all four, without the last norm
+) -> WhisperEncoder:
     "The encoder of whisper-tiny.en, without a hub. Raises `DitHeadError`."
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -223,6 +225,8 @@ def whisper_tiny() -> WhisperEncoder:
     except (SafetensorError, RuntimeError) as e:
         why = str(e).splitlines()[0]
         raise DitHeadError(f"{path}: broken ({why}). Delete it and run again.") from None
+    if layers < len(net.layers):
+        net.layers, net.layer_norm = net.layers[:layers], nn.Identity()
     return net.float().eval().requires_grad_(False)
 
 # %% ../nbs/lab/whisper.ipynb #whi12b
