@@ -187,6 +187,7 @@ SHIPPED = (
     "small/README.md",
     "small/settings.json",
     "syncnet/config.json",
+    "speech.safetensors",
 )
 
 
