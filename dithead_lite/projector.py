@@ -73,12 +73,12 @@ def with_pauses(
 ) -> Take:
     "Some takes after one another in random order, with pauses between."
     fps = takes[0].fps
-    rest = np.mean([t.rest for t in takes], axis=0)  # (40,)
+    rest = np.nanmean([t.rest for t in takes], axis=0)  # (40,)
     sound, mouth, frames = [], [], 0
     for k in rng.permutation(len(takes)):
         n, pause = len(takes[k].mouth), int(rng.uniform(0.6, 3) * fps)
         frames += n + pause
-        if frames > longest * fps:
+        if sound and frames > longest * fps:
             break
         own = takes[k].samples[: round(n / fps * RATE)]
         sound += [own, _hiss(round((n + pause) / fps * RATE) - len(own), own, rng)]
@@ -163,7 +163,7 @@ def silent_takes(
     count: int = 24,
 ) -> list[Take]:
     "Recordings of nothing, 1 to 29 s long, with a mouth at rest."
-    rest = np.mean([t.rest for t in takes], axis=0)  # (40,)
+    rest = np.nanmean([t.rest for t in takes], axis=0)  # (40,)
     quiet = []
     for _ in range(count):
         n = int(rng.choice([1, 3, 8, 15, 29]) * 25)  # frames
@@ -192,20 +192,17 @@ def translate(
 
 # %% ../nbs/lab/projector.ipynb #proj019
 def hear_by(
-    clips: Sequence[
-        str | Path
-    ],  # filmed clips with sound, or folders of them; a folder is a person
+    clips: Sequence[str | Path],  # with sound, or folders of them; a folder is a person
     out: str | Path,  # folder for the weights; a new one
     sound: str = "whisper:2",  # a name for `AudioEncoder`
     weights: str | Path | None = None,  # to begin with; None: the shipped ones
     steps: int = 100,
     seed: int = 0,
-    overwrite: bool = False,  # may a folder that is there be replaced?
 ) -> Path:  # `out`
     "Weights whose projector hears other features. Raises `DitHeadError`: no clip, face or sound."
     found = list(find_clips([Path(c) for c in clips]).values())
     seed_everything(seed)
-    with whole_folder(out, overwrite) as new:
+    with whole_folder(out) as new:
         networks = Networks.load(weights)
         takes = _all_takes(found, np.random.default_rng(seed))
         names = networks.settings.audio, sound
