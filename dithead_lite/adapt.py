@@ -69,7 +69,7 @@ def _tell(row: dict) -> None:
 
 def _packed(clips: Sequence[Path], folder: Path, sound: str, device: torch.device) -> PackedSet:
     "Clips of one person as a packed set. Raises `DitHeadError` where they are too short."
-    encoder = AudioEncoder(sound)
+    encoder = AudioEncoder(sound, device)
     packed = [pack_clip(c, folder, "filmed", str(k), encoder, crf=12) for k, c in enumerate(clips)]
     write_index(packed, folder)
     data = PackedSet(folder, device)

@@ -69,7 +69,7 @@ class Dubber(MouthGenerator):
         landmarks: str = "auto",  # backend of `Landmarker`
     ):
         super().__init__(networks, device)
-        self.encoder = AudioEncoder(self.settings.audio)
+        self.encoder = AudioEncoder(self.settings.audio, self.device)
         self.landmarker = Landmarker(landmarks, face)
 
     @classmethod

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from .audio import RATE, audio_windows, load_audio
-from .core import DitHeadError, default_device, need
+from .core import DitHeadError, default_device, fast_autocast, need
 from .data import to_float
 from .diffusion import NoiseSchedule
 from .dub import COMMENT, LONGEST
@@ -96,12 +96,14 @@ class PaperDubber:
     ) -> tuple[torch.Tensor, torch.Tensor]:  # latent (1,C,h,w), new crop (1,3,S,S)
         "Draw one frame, and blend it with what was seen."
         hidden = (crop * (1 - α)).to(self.device)
-        masked = self.masked.to_latents(hidden)  # (1,C,h,w)
-        cond = self.net.prepare(masked, reference, audio.to(self.device))
-        model = partial(self.net, cond=cond)
         recipe = self.recipe
-        z = ddim_respaced(model, self.schedule, noise, recipe.steps, recipe.prediction)
-        drawn = self.faces.from_latents(z).clamp(-1, 1).cpu()
+        with fast_autocast(self.device):
+            masked = self.masked.to_latents(hidden)  # (1,C,h,w)
+            cond = self.net.prepare(masked, reference, audio.to(self.device))
+            model = partial(self.net, cond=cond)
+            z = ddim_respaced(model, self.schedule, noise, recipe.steps, recipe.prediction)
+            drawn = self.faces.from_latents(z)
+        drawn = drawn.float().clamp(-1, 1).cpu()
         return z, α * drawn + (1 - α) * crop
 
     @torch.no_grad()

@@ -33,7 +33,7 @@ from .track import track_clip
 from .video import probe
 
 # %% ../nbs/lab/projector.ipynb #proj010
-SHARES = dict(speech=0.5, varied=0.33, pauses=0.13, silence=0.04)  # of what is learned from
+SHARES = dict(speech=0.42, varied=0.28, rendered=0.13, pauses=0.13, silence=0.04)
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Take:
     mouth: np.ndarray  # (n,40), NaN where it isn't known
     fps: float  # frames/s
     who: str  # the person
-    kind: str = "speech"  # a key of `SHARES`
+    kind: str = "speech"  # a key of `SHARES`, which tells how much of all is of this kind
 
     @classmethod
     def read(
@@ -52,13 +52,14 @@ class Take:
         clip: Path,  # with sound
         landmarker: Landmarker,
         who: str,  # name of the person
+        kind: str = "speech",  # a key of `SHARES`
     ) -> "Take":
         "A filmed clip. Raises `DitHeadError`: no face, no sound."
         info = probe(clip)
         samples = sound_from_first_frame(info)
         points = track_clip(info, landmarker).points  # (n,68,2)
         mouth = mouth_shape(to_crop(points, align(points, 1)), 1)  # (n,40)
-        return cls(samples, mouth, float(info.fps), who)
+        return cls(samples, mouth, float(info.fps), who, kind)
 
     @property
     def rest(self) -> np.ndarray:  # (40,)
@@ -194,17 +195,17 @@ def translate(
 def hear_by(
     clips: Sequence[str | Path],  # with sound, or folders of them; a folder is a person
     out: str | Path,  # folder for the weights; a new one
+    rendered: Sequence[str | Path] = (),  # clips of rendered heads, or folders of them
     sound: str = "whisper:2",  # a name for `AudioEncoder`
     weights: str | Path | None = None,  # to begin with; None: the shipped ones
     steps: int = 100,
     seed: int = 0,
 ) -> Path:  # `out`
     "Weights whose projector hears other features. Raises `DitHeadError`: no clip, face or sound."
-    found = list(find_clips([Path(c) for c in clips]).values())
     seed_everything(seed)
     with whole_folder(out) as new:
         networks = Networks.load(weights)
-        takes = _all_takes(found, np.random.default_rng(seed))
+        takes = _all_takes(clips, rendered, np.random.default_rng(seed))
         names = networks.settings.audio, sound
         before, after = (hear(takes, AudioEncoder(name)) for name in names)
         translate(networks.dit.audio.inp, before, after)
@@ -225,18 +226,26 @@ def another_voice(sound: torch.Tensor) -> torch.Tensor:  # (B,11,D) windows
 
 
 def _all_takes(
-    clips: Sequence[Path],
+    clips: Sequence[str | Path],
+    rendered: Sequence[str | Path],
     rng: np.random.Generator,
 ) -> list[Take]:
-    "Clips, clips with pauses, twice for each person, and silence."
-    landmarker = Landmarker("mesh")
-    takes = [Take.read(clip, landmarker, clip.resolve().parent.name) for clip in clips]
+    "Clips, clips with pauses, twice for each person, silence, and rendered clips."
+    takes = _read_all(clips, "speech")
     people = {}
     for take in takes:
         people.setdefault((take.who, take.fps), []).append(take)
     pauses = [with_pauses(own, rng) for own in people.values() for _ in range(2)]
     varied = [_vary(take, rng) for take in takes for _ in range(3)]
-    return takes + varied + pauses + silent_takes(takes, rng)
+    others = _read_all(rendered, "rendered") if rendered else []
+    return takes + varied + pauses + silent_takes(takes, rng) + others
+
+
+def _read_all(clips: Sequence[str | Path], kind: str) -> list[Take]:
+    "All clips; those in one folder are of one person."
+    landmarker = Landmarker("mesh")
+    found = find_clips([Path(c) for c in clips]).values()
+    return [Take.read(clip, landmarker, clip.resolve().parent.name, kind) for clip in found]
 
 # %% ../nbs/lab/projector.ipynb #proj022
 def projector_main(args: Sequence[str] | None = None) -> None:
@@ -245,10 +254,11 @@ def projector_main(args: Sequence[str] | None = None) -> None:
     p = argparse.ArgumentParser("python -m dithead_lite.projector", description=words)
     p.add_argument("clips", nargs="+", help="clips with speech, in a folder for each person")
     p.add_argument("-o", "--out", required=True, type=Path, help="a new folder for the weights")
+    p.add_argument("--rendered", nargs="+", default=[], help="what dithead_speakers made")
     p.add_argument("--sound", default="whisper:2", help="what it shall hear (default: whisper:2)")
     p.add_argument("--weights", help="a folder to begin with (default: the shipped weights)")
     a = p.parse_args(args)
-    print(hear_by(a.clips, a.out, a.sound, a.weights))
+    print(hear_by(a.clips, a.out, a.rendered, a.sound, a.weights))
 
 # %% ../nbs/lab/projector.ipynb #proj023
 #| eval: false
