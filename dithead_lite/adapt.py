@@ -86,7 +86,7 @@ def adapt(
     out: str | Path,  # folder for the weights; a new one
     weights: str | Path | None = None,  # to begin with; None: the shipped ones
     minutes: float = 8.0,  # for the decoder
-    guidance: float = 1.4,  # on the sound, in dubs with these weights
+    guidance: float = 1.2,  # on the sound, in dubs with these weights
     device: str | None = None,  # default: the best there is
     seed: int = 0,
     steps: int | None = None,  # of the decoder, in place of minutes

@@ -8,6 +8,7 @@ __all__ = ['COMMENT', 'LONGEST', 'QUALITY', 'DubResult', 'Dubber']
 # %% ../nbs/11_dub.ipynb #cell005
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -171,11 +172,13 @@ class Dubber(MouthGenerator):
         affines: np.ndarray,  # (n,2,3) frame→crop
         copy: bool = True,  # False: draw into `frames` themselves
         front: np.ndarray | None = None,  # (n,64,64) bool, what stays in front (lab/occlusion)
+        source: np.ndarray | None = None,  # (n,3,S,S) u8, crops of the frames, if at hand
     ) -> Sequence:  # as `frames`
         "Put crops back: inside the face's outline, in the colour of the face's own skin."
         pixels = (crops.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).numpy()
         places = pasting(to_crop(points, affines), self.size, front)
-        return paste_back(frames, pixels, affines, feather=0.08, copy=copy, **places)
+        places |= dict(feather=0.08, copy=copy, source=source)
+        return paste_back(frames, pixels, affines, **places)
 
     def stream(
         self,
@@ -193,7 +196,7 @@ class Dubber(MouthGenerator):
         info, noise, affines = probe(video), self.noise(seed), track.affines(self.size)
         tints = self.tints(info, track, references, noise)  # (shots,3,S,S)
         detail, gallery = self.detail(info, track), self._filled(info, track)
-        size = min(16, chunk_size(info))
+        size = min(2 * self.batch, chunk_size(info))
 
         def dubbed(chunk):
             start, index, frames = chunk  # number in the film, (n,) numbers in the clip, n frames
@@ -204,13 +207,15 @@ class Dubber(MouthGenerator):
             rows, places = rows[clear], places[clear]
             if len(rows):
                 shots, seen = track.shot[rows], [frames[k] for k in places]
-                crops = to_float(crops[clear])
+                source = crops[clear]
+                crops = to_float(source)
                 order = apart(start + places, shots)
                 audio = audio_windows(features, len(index), float(info.fps), start=start)[places]
                 new = self.draw(crops, references[shots], audio, noise, order, rife, **how)
                 new = new + tints[shots]
                 new = detail(new, rows, shots) if detail else new
-                self.paste(seen, new, track.points[rows], affines[rows], False, front[clear])
+                where = track.points[rows], affines[rows]
+                self.paste(seen, new, *where, False, front[clear], source)
             return frames, len(index) - len(rows)
 
         chunks = numbered(stream_chunks(info, len(track.points), n_out, size, read_planes, extend))
@@ -247,13 +252,15 @@ class Dubber(MouthGenerator):
         n_out = max(1, round(seconds * info.fps))
         rife = load_rife(self.device) if half or fps_factor != 1 else None
 
-        track = self.track(info, min(info.n_frames, n_out), tell)
+        with ThreadPoolExecutor(1) as beside:  # the sound is heard while the face is followed
+            heard = beside.submit(self.encoder, samples)
+            track = self.track(info, min(info.n_frames, n_out), tell)
         if extend == "cut" and not info.still:
             n_out = min(n_out, len(track.points))
             seconds = min(seconds, n_out / float(info.fps))
         clock("landmarks")
 
-        features = self.encoder(samples)  # (F,D) at 50 Hz
+        features = heard.result()  # (F,D) at 50 Hz
         clock("sound")
         tell("sound", n_out, n_out)
 

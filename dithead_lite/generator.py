@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from .core import DitHeadError, default_device, fast_autocast, read_json
@@ -135,7 +136,11 @@ class MouthGenerator(OnHub):
         self.to(device)
         self.mask = torch.from_numpy(fixed_mask(self.size))  # (1,S,S) bool, True = hidden
         first_hidden = int(self.mask[0].any(1).float().argmax())
-        self.rows = max(0, first_hidden - self.size // 16)  # above this row nothing is decoded
+        margin = self.size // 16  # rows around those that count
+        self.rows = max(0, first_hidden - margin)  # above this row nothing is decoded
+        cfg, f = self.dit.cfg, self.masked.cfg.factor
+        first_token = min(cfg.keep or (0,)) // cfg.side * self.size // cfg.side
+        self.top = max(0, first_token - margin) // f * f  # and nothing is encoded above this one
 
     def to(
         self,
@@ -208,7 +213,7 @@ class MouthGenerator(OnHub):
         spacing = {} if settings.grid is None else {"grid": settings.grid}
         with fast_autocast(self.device):
             hidden = hide(crops, self.mask).to(self.device)  # (n,3,S,S)
-            masked = self.masked.to_latents(hidden)  # (n,C,h,w)
+            masked = self._encode_lower(hidden)  # (n,C,h,w)
             reference = reference.expand(len(masked), -1, -1, -1)  # (n,R*C,h,w)
             network = self._network(masked, reference, audio.to(self.device), guidance)
             start = noise.expand_as(masked).contiguous()  # (n,C,h,w)
@@ -278,6 +283,11 @@ class MouthGenerator(OnHub):
             return self.dit(x, t, cond=untold)
 
         return guided(hearing, not_hearing, guidance) if guidance else not_hearing
+
+    def _encode_lower(self, hidden: torch.Tensor) -> torch.Tensor:  # (n,C,h,w)
+        "Encode crops (n,3,S,S), but only of the rows that the DiT's tokens see; 0 above."
+        lower = self.masked.to_latents(hidden[:, :, self.top :])  # (n,C,h',w)
+        return F.pad(lower, (0, 0, self.dit.cfg.size - lower.shape[2], 0))
 
     def _decode_lower(self, z: torch.Tensor) -> torch.Tensor:  # (n,3,S',S) on the CPU
         "Decode latents (n,C,h,w), but only of the rows that the mask covers and a few above."
