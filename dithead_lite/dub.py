@@ -172,7 +172,7 @@ class Dubber(MouthGenerator):
         affines: np.ndarray,  # (n,2,3) frame→crop
         copy: bool = True,  # False: draw into `frames` themselves
         front: np.ndarray | None = None,  # (n,64,64) bool, what stays in front (lab/occlusion)
-        source: np.ndarray | None = None,  # (n,3,S,S) u8, crops of the frames, if at hand
+        source: np.ndarray | None = None,  # (n,S,S,3) u8, crops of the frames, if at hand
     ) -> Sequence:  # as `frames`
         "Put crops back: inside the face's outline, in the colour of the face's own skin."
         pixels = (crops.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8).numpy()
@@ -215,7 +215,7 @@ class Dubber(MouthGenerator):
                 new = new + tints[shots]
                 new = detail(new, rows, shots) if detail else new
                 where = track.points[rows], affines[rows]
-                self.paste(seen, new, *where, False, front[clear], source)
+                self.paste(seen, new, *where, False, front[clear], source.transpose(0, 2, 3, 1))
             return frames, len(index) - len(rows)
 
         chunks = numbered(stream_chunks(info, len(track.points), n_out, size, read_planes, extend))

@@ -169,7 +169,7 @@ def paste_back(
     skin: np.ndarray | None = None,  # (N,1,S,S) bool, what must look alike; None: all but the mask
     copy: bool = True,  # False: draw into `frames` themselves
     share: np.ndarray | None = None,  # (N,S,S) f32 in [0,1], of the crop that is seen; None: all
-    source: np.ndarray | None = None,  # (N,3,S,S) u8, crops of the frames, if they are at hand
+    source: np.ndarray | None = None,  # (N,S,S,3) u8, crops of the frames, if they are at hand
 ) -> Sequence:  # as `frames`
     "Put crops back into their frames; pixels outside the mask are the frame's own, bit by bit."
     out = frames
@@ -185,10 +185,7 @@ def paste_back(
             continue
         crop = np.asarray(crops[k]).transpose(1, 2, 0).astype(np.float32)  # (S,S,3)
         if match and alike[k].any():
-            if source is None:
-                seen = cut(*shrink(out[k], A, size), size)
-            else:
-                seen = source[k].transpose(1, 2, 0)
+            seen = cut(*shrink(out[k], A, size), size) if source is None else source[k]
             crop = _match_colours(crop, seen, alike[k])
         alpha = _feather(masks[k], feather * size)
         if share is not None:
