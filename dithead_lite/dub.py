@@ -8,7 +8,6 @@ __all__ = ['COMMENT', 'LONGEST', 'QUALITY', 'DubResult', 'Dubber']
 # %% ../nbs/11_dub.ipynb #cell005
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -252,15 +251,16 @@ class Dubber(MouthGenerator):
         n_out = max(1, round(seconds * info.fps))
         rife = load_rife(self.device) if half or fps_factor != 1 else None
 
-        with ThreadPoolExecutor(1) as beside:  # the sound is heard while the face is followed
-            heard = beside.submit(self.encoder, samples)
+        heard = []  # while the face is followed
+        with behind(lambda x: heard.append(self.encoder(x))) as hear:
+            hear(samples)
             track = self.track(info, min(info.n_frames, n_out), tell)
         if extend == "cut" and not info.still:
             n_out = min(n_out, len(track.points))
             seconds = min(seconds, n_out / float(info.fps))
         clock("landmarks")
 
-        features = heard.result()  # (F,D) at 50 Hz
+        (features,) = heard  # (F,D) at 50 Hz
         clock("sound")
         tell("sound", n_out, n_out)
 
