@@ -251,16 +251,13 @@ class Dubber(MouthGenerator):
         n_out = max(1, round(seconds * info.fps))
         rife = load_rife(self.device) if half or fps_factor != 1 else None
 
-        heard = []  # while the face is followed
-        with behind(lambda x: heard.append(self.encoder(x))) as hear:
-            hear(samples)
-            track = self.track(info, min(info.n_frames, n_out), tell)
+        track = self.track(info, min(info.n_frames, n_out), tell)
         if extend == "cut" and not info.still:
             n_out = min(n_out, len(track.points))
             seconds = min(seconds, n_out / float(info.fps))
         clock("landmarks")
 
-        (features,) = heard  # (F,D) at 50 Hz
+        features = self.encoder(samples)  # (F,D) at 50 Hz
         clock("sound")
         tell("sound", n_out, n_out)
 
