@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from .cameras import draw_cameras, photograph
+from .core import fast_autocast
 from .data import hide
 from .faces import fixed_mask
 from .pack import PackedSet
@@ -31,7 +32,7 @@ def _encode(data, faces, masked, camera, pair, batch) -> tuple[torch.Tensor, tor
     "Latents `(N,C,h,w)` of all crops, and of all masked crops, by one camera."
     device = data.crops.device
     mask = torch.as_tensor(fixed_mask(faces.cfg.size)).to(device)
-    amp = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    amp = fast_autocast(device)
     z_faces, z_masked = [], []
     for rows in torch.arange(len(data), device=device).split(batch):
         settings = {k: values[pair[data.clip[rows]]] for k, values in camera.items()}
