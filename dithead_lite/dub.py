@@ -123,7 +123,7 @@ class Dubber(MouthGenerator):
         noise: torch.Tensor,  # (1,C,h,w)
     ) -> torch.Tensor:  # (shots,3,S,S)
         "What is added to all that is drawn of each shot: its own light and colour (`tint`)."
-        others = [evenly(crops, 10) for crops in self._filled(video, track).others]
+        others = [evenly(crops, 24) for crops in self._filled(video, track).others]
         pairs = zip(others, references.split(1), strict=True)
         return torch.stack([self.tint(crops, latents, noise) for crops, latents in pairs])
 
