@@ -255,9 +255,8 @@ class MouthGenerator(OnHub):
         drawn = self.generate(filmed, reference, silence, noise, guidance=0)
         error = (filmed - drawn).mean(0).permute(1, 2, 0).numpy()  # (S,S,3)
         hidden = self.mask[0, ..., None].float().numpy()  # (S,S,1) 1 where something is pasted
-        sigma = 3 * self.size / 256  # pixels
-        blurred = cv2.GaussianBlur(error * hidden, (0, 0), sigma)
-        share = cv2.GaussianBlur(hidden, (0, 0), sigma)[..., None]  # of the blur's weight
+        blurred = cv2.GaussianBlur(error * hidden, (0, 0), 3)
+        share = cv2.GaussianBlur(hidden, (0, 0), 3)[..., None]  # of the blur's weight
         tint = hidden * blurred / share.clip(1e-3)
         return torch.from_numpy(tint).permute(2, 0, 1)
 
