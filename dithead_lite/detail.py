@@ -82,7 +82,7 @@ def nearest(
     best = int(error.argmin())
     if not np.isfinite(error[best]):
         return None
-    return last if last is not None and 0.9 * error[last] < error[best] else best
+    return last if last is not None and 0.75 * error[last] < error[best] else best
 
 # %% ../nbs/lab/detail.ipynb #det017
 def add_detail(

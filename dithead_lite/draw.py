@@ -74,7 +74,6 @@ class Batch:
     variant: torch.Tensor  # (B,) camera of each
     masked: torch.Tensor  # (B,) frames whose masked picture is seen: another mouth
     references: torch.Tensor  # (B,R)
-    quiet: torch.Tensor  # (B,) bool, whether the references show closed mouths only
 
 
 def _clip_weights(clips: list, share: dict) -> torch.Tensor:
@@ -98,11 +97,9 @@ class Draw:
         data: PackedSet,  # crops and clips
         latents: Latents,  # of the same set
         share: dict | None = None,  # share of each kind of clip; half photographs by default
-        quiet: float = 0.3,  # share of the samples with closed mouths as references
     ):
         share = share or dict(photo=0.5, filmed=0.4, plain=0.1)
         self.data = data
-        self.quiet = quiet
         self.variants = len(latents.faces)
         self.weight = _clip_weights(data.clips, share).to(data.crops.device)
         p = data.points  # (N,68,2)
@@ -118,10 +115,9 @@ class Draw:
         clip = torch.multinomial(self.weight, batch, replacement=True)  # (B,)
         rows = self._frames(clip, 1)[:, 0]
         masked = self._masked(rows, clip)
-        quiet = torch.rand(batch, device=clip.device) < self.quiet
-        chosen = self.references(rows, references, quiet)
+        chosen = self._references(rows, clip, references)
         variant = torch.randint(self.variants, (batch,), device=clip.device)
-        return Batch(rows, variant, masked, chosen, quiet)
+        return Batch(rows, variant, masked, chosen)
 
     def _frames(self, clip: torch.Tensor, count: int) -> torch.Tensor:  # (B,count)
         "Frames of the clips, drawn evenly."
@@ -142,22 +138,14 @@ class Draw:
         moment = torch.minimum(rows - d.first[clip], d.count[twin] - 1)
         return torch.where(twin >= 0, d.first[twin] + moment, nearest)
 
-    def references(
-        self,
-        rows: torch.Tensor,  # (B,) targets
-        count: int,  # R
-        quiet: torch.Tensor,  # (B,) bool, whether all mouths are to be closed
-    ) -> torch.Tensor:  # (B,R)
-        "Frames far away in time: the widest open mouth and any others, or the most closed ones."
-        d, clip = self.data, self.data.clip[rows]
+    def _references(self, rows: torch.Tensor, clip: torch.Tensor, count: int) -> torch.Tensor:
+        "Frames `(B,count)` far away in time: first the one with the widest open mouth."
+        d = self.data
         found = self._frames(clip, 6 * count)  # (B,6R)
         away = (d.time[found] - d.time[rows, None]).abs()  # s
         enough = (0.25 * d.count[clip] / self.rates[clip]).clamp(max=1.0)
         close = away < enough[:, None]
-        opening = self.open[found]  # (B,6R)
-        widest = (opening - 1e3 * close).argmax(1, keepdim=True)
+        widest = (self.open[found] - 1e3 * close).argmax(1, keepdim=True)
         order = torch.rand(found.shape, device=found.device) - 10.0 * close
         others = order.topk(count - 1, 1).indices
-        wide = torch.cat([widest, others], 1)
-        closed = (-opening - 1e3 * close).topk(count, 1).indices
-        return found.gather(1, torch.where(quiet[:, None], closed, wide))  # (B,R)
+        return found.gather(1, torch.cat([widest, others], 1))  # (B,R)

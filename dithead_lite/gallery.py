@@ -13,6 +13,7 @@ import numpy as np
 
 from .faces import align, to_crop, warp_crop
 from .occlusion import SIDE, covers, learn
+from .opened import open_mouth, stays_shut
 from .resample import invert
 from .video import VideoInfo, chunked, read_frames
 
@@ -68,6 +69,9 @@ class Gallery:
         chosen = list(self.choose(points[rows], self.count)) if rows else []
         for r, i in enumerate(chosen):
             crops[r] = self._crop(rows[i], points[rows[i]])
+        if self.count > 1 and rows and stays_shut(points[rows]):
+            shown = points[[rows[chosen[0]]]]
+            crops[0] = open_mouth(crops[0], to_crop(shown, align(shown, self.size))[0])
         self.shots.append(crops)
         rest = [k for i, k in enumerate(rows) if i not in chosen]
         rest = evenly(np.array(rest, int), self.more)
