@@ -80,6 +80,14 @@ def _mouth(
 WIDE = 0.22  # gap between the lips, in distances between the eyes
 
 
+def _cheeks(picture: np.ndarray, points: np.ndarray) -> np.ndarray:  # (3,)
+    "The skin's colour over the corners of the mouth, in the row of the nose's base."
+    inside = len(picture) - 5
+    row, *columns = points[[33, 48, 54], [1, 0, 0]].astype(int).clip(4, inside)
+    parts = [picture[row - 4 : row + 5, c - 4 : c + 5] for c in columns]
+    return np.median(parts, axis=(0, 1, 2))
+
+
 def open_mouth(
     crop: np.ndarray,  # (3,S,S) u8, an aligned crop with closed lips
     points: np.ndarray,  # (68,2) its landmarks in pixels of the crop
@@ -101,8 +109,6 @@ def open_mouth(
     columns = np.tile(x.astype(np.float32), (len(x), 1))
     how = dict(interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     opened = cv2.remap(picture, columns, lips.rows(), **how)
-    row = int(points[33, 1])  # of the nose's base; there the cheeks are beside it
-    beside = [picture[row - 4 : row + 5, int(c) - 4 : int(c) + 5] for c in points[[48, 54], 0]]
-    colours, seen = _mouth(lips, np.median(beside, axis=(0, 1, 2)))
+    colours, seen = _mouth(lips, _cheeks(picture, points))
     opened = opened + (colours - opened) * seen
     return opened.round().clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
