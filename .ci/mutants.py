@@ -266,12 +266,12 @@ FAULTS = [
         'return re.sub(rf"(_twin|_\\d+|_({ends}))+$", "", c.name)',
         "return c.name",
     ),
-    # lab/prepare: sound and pictures of a clip
+    # lab/encoders: sound and pictures of a clip
     Fault(
         "streams-offset-reversed",
-        "lab/prepare",
-        "from_moment(load_audio(info.path), audio_offset(info))",
-        "from_moment(load_audio(info.path), -audio_offset(info))",
+        "lab/encoders",
+        "from_moment(load_audio(info.path, first=first), offset)",
+        "from_moment(load_audio(info.path, first=first), -offset)",
     ),
     # 10_train: the losses
     Fault("sound-dropout-off", "10_train", "dropped = u[:, 0] < drop", "dropped = u[:, 0] < 0"),

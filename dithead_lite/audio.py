@@ -48,12 +48,12 @@ def check_samples(
 _MONO = "aformat=sample_fmts=flt:channel_layouts=stereo|mono,aresample=ochl=mono:rematrix_maxval=1"
 
 
-def _decode(path: Path, limit: float | None) -> tuple[np.ndarray, str, int]:
+def _decode(path: Path, most: float | None) -> tuple[np.ndarray, str, int]:
     "Samples (T,) of a file's first sound track, ffmpeg's messages, and its exit code."
     args = ["-i", f"file:{path}", "-map", "0:a:0"]
     args += ["-af", f"aresample=async=1:first_pts=0,{_MONO}", "-ac", 1, "-ar", RATE]
-    if limit:
-        args += ["-t", limit + 1]
+    if most:
+        args += ["-t", most]
     with FFmpeg(*args, "-f", "f32le", "-", stdout=subprocess.PIPE) as child:
         samples = np.frombuffer(child.stdout.read(), "<f4").copy()
         return samples, child.messages(), child.wait()
@@ -78,13 +78,14 @@ def _complaint(n: int, messages: str, code: int, limit: float | None) -> str | N
 def load_audio(
     path: str | Path,  # any sound or video file that ffmpeg reads
     limit: float | None = None,  # s; a longer recording is refused before it fills the memory
+    first: float | None = None,  # s; read only so much of it
 ) -> np.ndarray:  # (T,) f32 mono samples at 16 kHz, in [-1,1] unless the file is louder
     """The sound of a file as the encoders want it; sample 0 is the clip's time 0.
 
     Raises `DitHeadError`: no file, no sound, 0 samples, NaN, broken off, longer than `limit`."""
     if not Path(path).is_file():
         raise DitHeadError(f"{path}: no such file. Check the path.")
-    samples, messages, code = _decode(path, limit)
+    samples, messages, code = _decode(path, limit + 1 if limit else first)
     complaint = _complaint(len(samples), messages, code, limit)
     if complaint:
         raise DitHeadError(f"{path}: {complaint}")

@@ -18,7 +18,7 @@ from .audio import RATE, audio_windows, load_audio
 from .data import to_float
 from .detail import DetailTransfer
 from .diffusion import time_grid
-from .encoders import AudioEncoder
+from .encoders import AudioEncoder, own_windows
 from .faces import paste_back, to_crop, warp_crop
 from .gallery import Gallery, evenly
 from .generator import MouthGenerator, Networks, choose_sampler
@@ -123,9 +123,14 @@ class Dubber(MouthGenerator):
         noise: torch.Tensor,  # (1,C,h,w)
     ) -> torch.Tensor:  # (shots,3,S,S)
         "What is added to all that is drawn of each shot: its own light and colour (`tint`)."
-        others = [evenly(crops, 24) for crops in self._filled(video, track).others]
-        pairs = zip(others, references.split(1), strict=True)
-        return torch.stack([self.tint(crops, latents, noise) for crops, latents in pairs])
+        gallery = self._filled(video, track)
+        own = own_windows(video, len(track.points), self.encoder)  # (N,11,D), or None
+        shots = zip(gallery.others, gallery.numbers, references.split(1), strict=True)
+        tints = []
+        for crops, numbers, latents in shots:
+            said = None if own is None else own[evenly(numbers, 24)]
+            tints.append(self.tint(evenly(crops, 24), latents, noise, said))
+        return torch.stack(tints)
 
     def detail(
         self,

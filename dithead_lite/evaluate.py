@@ -17,6 +17,7 @@ import numpy as np
 from .audio import load_audio
 from .core import DitHeadError, atomic_path
 from .credentials import in_words, read_credentials
+from .encoders import sound_from_first_frame
 from dithead_lite.faces import (
     align,
     face_masks,
@@ -39,7 +40,6 @@ from dithead_lite.metrics import (
     ssim,
 )
 from .perceptual import identity_distance, lpips_distance
-from .prepare import sound_from_first_frame
 from .report import json_text, table
 from .syncnet import Face, SyncNet, SyncScore, follow, sync_curve
 from .video import VideoInfo, chunk_size, chunked, probe, read_frames

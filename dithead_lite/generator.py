@@ -246,13 +246,17 @@ class MouthGenerator(OnHub):
         crops: np.ndarray,  # (n,3,S,S) u8, frames of one shot, spread over it
         reference: torch.Tensor,  # (1,R*C,h,w) of that shot
         noise: torch.Tensor,  # (1,C,h,w)
+        audio: torch.Tensor | None = None,  # (n,11,D) windows of their own sound; None: none is had
     ) -> torch.Tensor:  # (3,S,S), to be added to all crops that are drawn of the shot; 0 if n < 8
-        "What the networks get wrong in a shot on average, drawn without sound; blurred."
+        "What the networks get wrong in a shot on average; blurred."
         if len(crops) < 8:
             return torch.zeros(3, self.size, self.size)
         filmed = to_float(crops)
-        silence = torch.zeros(len(filmed), self.dit.cfg.audio_tokens, self.dit.cfg.audio_dim)
-        drawn = self.generate(filmed, reference, silence, noise, guidance=0)
+        if audio is None:
+            nothing = torch.zeros(len(filmed), self.dit.cfg.audio_tokens, self.dit.cfg.audio_dim)
+            drawn = self.generate(filmed, reference, nothing, noise, guidance=0)
+        else:
+            drawn = self.generate(filmed, reference, audio, noise)
         error = (filmed - drawn).mean(0).permute(1, 2, 0).numpy()  # (S,S,3)
         hidden = self.mask[0, ..., None].float().numpy()  # (S,S,1) 1 where something is pasted
         blurred = cv2.GaussianBlur(error * hidden, (0, 0), 3)

@@ -19,11 +19,11 @@ import torch
 from .audio import audio_windows
 from .clipfiles import twin_of
 from .core import DitHeadError, atomic_path
-from .encoders import AudioEncoder
+from .encoders import AudioEncoder, sound_from_first_frame
 from .faces import align, to_crop
 from .gallery import read_crops
 from .landmarks import Landmarker
-from .prepare import exact_landmarks, mouth_shape, sound_from_first_frame
+from .prepare import exact_landmarks, mouth_shape
 from .track import track_clip
 from .video import VideoInfo, probe
 from .writer import VideoWriter

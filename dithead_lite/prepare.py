@@ -22,17 +22,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .audio import RATE, load_audio
 from .clipfiles import find_clips, twin_of
 from .commandline import records
 from .core import DitHeadError, default_device, read_json
-from .encoders import AudioEncoder
+from .encoders import AudioEncoder, sound_from_first_frame
 from .faces import align, to_crop
 from .gallery import read_crops
 from .landmarks import Landmarker
 from .parallel import Stopped, in_processes
 from .track import track_clip
-from .video import VideoInfo, audio_offset, probe
+from .video import VideoInfo, probe
 
 if TYPE_CHECKING:
     import argparse
@@ -146,23 +145,6 @@ def whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(tmp, ignore_errors=True)
 
 # %% ../nbs/lab/prepare.ipynb #cell025
-def sound_from_first_frame(info: VideoInfo) -> np.ndarray:  # (T,) f32 at 16 kHz
-    "The sound of a clip; sample 0 is heard with frame 0, whichever stream begins first."
-    samples = from_moment(load_audio(info.path), audio_offset(info))
-    if not len(samples):
-        raise DitHeadError(
-            f"{info.path}: the sound ends before the first picture. Choose a clip that has both at "
-            "the same time."
-        )
-    return samples
-
-
-def from_moment(samples: np.ndarray, start: float) -> np.ndarray:
-    "Samples from a moment (s) on, which may lie before the first: then silence comes before it."
-    k = round(start * RATE)
-    return samples[k:] if k >= 0 else np.pad(samples, (-k, 0))
-
-
 def write_crops(info: VideoInfo, path: Path, affines: np.ndarray, size: int) -> None:
     "Aligned crops of a clip as one `(N,3,S,S)` u8 array on disk; frames without a face are black."
     crops = np.lib.format.open_memmap(path, "w+", np.uint8, (len(affines), 3, size, size))

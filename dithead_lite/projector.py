@@ -22,12 +22,12 @@ from .audio import RATE, audio_windows
 from .clipfiles import find_clips
 from .commandline import run_cli
 from .core import seed_everything
-from .encoders import AudioEncoder
+from .encoders import AudioEncoder, sound_from_first_frame
 from .faces import align, to_crop
 from .generator import MouthGenerator, Networks
 from .hub import whole_folder
 from .landmarks import Landmarker
-from .prepare import mouth_shape, sound_from_first_frame
+from .prepare import mouth_shape
 from .speech import add_room
 from .track import track_clip
 from .video import probe

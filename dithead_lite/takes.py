@@ -18,11 +18,11 @@ import numpy as np
 
 from .audio import RATE
 from .core import DitHeadError, atomic_path
+from .encoders import sound_from_first_frame
 from .faces import align, face_masks, fixed_mask, paste_back, to_crop, warp_crop
 from .landmarks import Landmarker
 from .mouths import compare_boxes, opening
 from .plots import contact_sheet
-from .prepare import sound_from_first_frame
 from .track import track_clip, track_frames
 from .video import VideoInfo, chunk_size, chunked, probe, read_frames
 
