@@ -259,9 +259,7 @@ class MouthGenerator(OnHub):
             drawn = self.generate(filmed, reference, audio, noise)
         error = (filmed - drawn).mean(0).permute(1, 2, 0).numpy()  # (S,S,3)
         hidden = self.mask[0, ..., None].float().numpy()  # (S,S,1) 1 where something is pasted
-        blurred = cv2.GaussianBlur(error * hidden, (0, 0), 3)
-        share = cv2.GaussianBlur(hidden, (0, 0), 3)[..., None]  # of the blur's weight
-        tint = hidden * blurred / share.clip(1e-3)
+        tint = hidden * cv2.GaussianBlur(error * hidden, (0, 0), 3)  # fades towards the edge
         return torch.from_numpy(tint).permute(2, 0, 1)
 
     def _groups(self, n: int) -> tuple[torch.Tensor, ...]:  # of (b,)

@@ -124,6 +124,12 @@ class ScaledDubber(Dubber):
             return spoken
         return torch.lerp(self.draw_silence(*given, **how), spoken, self.weight)
 
+    def tints(self, *given) -> torch.Tensor:  # (shots,3,S,S)
+        "As in `Dubber`, of mouths as wide as usual: those of the clip's own speech."
+        usual = self._like(self)
+        usual.weight = 1.0
+        return Dubber.tints(usual, *given)
+
     def draw_silence(self, crops, reference, audio, noise, **how) -> torch.Tensor:  # (n,C,h,w)
         "The same frames, said nothing."
         silence = self.silence.expand(len(audio), -1, -1)  # (n,11,D)
