@@ -136,12 +136,15 @@ class Dubber(MouthGenerator):
         self,
         video: str | Path | VideoInfo,  # the clip, or what `probe` said of it
         track: Track,  # of `track`
+        features: torch.Tensor,  # (F,D) of the speech at 50 Hz
     ) -> DetailTransfer | None:  # None: the settings don't ask for it
-        "What lays the clip's own fine detail over what is drawn (lab/detail)."
+        "What lays the clip's own detail and teeth over what is drawn (lab/detail)."
         if not self.settings.detail:
             return None
-        gallery = self._filled(video, track)
-        return DetailTransfer(gallery.others, gallery.numbers, float(probe(video).fps))
+        gallery, fps = self._filled(video, track), float(probe(video).fps)
+        count = max(1, round(min(len(features) / 50, 30) * fps))  # half a minute of the speech
+        heard = self.dit.mouth(audio_windows(features, count, fps).to(self.device))  # (n,40)
+        return DetailTransfer(gallery.others, gallery.numbers, gallery.points, fps, heard)
 
     def _filled(self, video, track: Track) -> Gallery:
         "The pictures of a track, collected now if they weren't while it was followed."
@@ -199,7 +202,7 @@ class Dubber(MouthGenerator):
         "Chunks of dubbed frames, and how many of each were passed through."
         info, noise, affines = probe(video), self.noise(seed), track.affines(self.size)
         tints = self.tints(info, track, references, noise)  # (shots,3,S,S)
-        detail, gallery = self.detail(info, track), self._filled(info, track)
+        detail, gallery = self.detail(info, track, features), self._filled(info, track)
         size = min(2 * self.batch, chunk_size(info))
 
         def dubbed(chunk):
@@ -217,7 +220,9 @@ class Dubber(MouthGenerator):
                 audio = audio_windows(features, len(index), float(info.fps), start=start)[places]
                 new = self.draw(crops, references[shots], audio, noise, order, rife, **how)
                 new = new + tints[shots]
-                new = detail(new, rows, shots) if detail else new
+                if detail:
+                    heard = self.dit.mouth(audio.to(self.device))  # (n,40)
+                    new = detail(new, rows, shots, heard)
                 where = track.points[rows], affines[rows]
                 self.paste(seen, new, *where, False, front[clear], source.transpose(0, 2, 3, 1))
             return frames, len(index) - len(rows)

@@ -39,6 +39,7 @@ class Gallery:
         self.shots = []  # of each finished shot: (R,3,S,S) u8, black where it has no face
         self.others = []  # of each finished shot: (n,3,S,S) u8, other pictures of it
         self.numbers = []  # of each finished shot: (n,) numbers of these frames in the clip
+        self.points = []  # of each finished shot: (n,68,2) their landmarks, in pixels of the crops
         self.usual = []  # of each finished shot: its `UsualFace`, or None (lab/occlusion)
         self.first = 0  # number of the shot's first frame
         self._begin()
@@ -84,6 +85,7 @@ class Gallery:
         others = [self._crop(k, points[k]) for k in rest]
         self.others.append(np.stack(others) if others else crops[:0])
         self.numbers.append(self.first + rest)
+        self.points.append(to_crop(points[rest], align(points[rest], self.size)))
         self._thin()
         self.first += self.seen
         self._begin()
@@ -108,7 +110,8 @@ class Gallery:
         "Too many pictures: drop every second one of the shot that has the most."
         while sum(map(len, self.others)) > self.most:
             k = int(np.argmax([len(pictures) for pictures in self.others]))
-            self.others[k], self.numbers[k] = self.others[k][::2].copy(), self.numbers[k][::2]
+            for kept in (self.others, self.numbers, self.points):
+                kept[k] = kept[k][::2].copy()
 
     def fill(
         self,

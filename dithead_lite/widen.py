@@ -168,11 +168,12 @@ class ScaledDubber(Dubber):
         given = crops, references[shots], audio, noise
         spoken = super().draw_latents(*given, **how)
         quiet = self.draw_silence(*given, **how)
-        tints, detail = self.tints(info, track, references, noise)[shots], self.detail(info, track)
+        tints = self.tints(info, track, references, noise)[shots]
+        detail, heard = self.detail(info, track, features), self.dit.mouth(audio.to(self.device))
 
         def spread(weight: float) -> float:
             drawn = self._decoded(crops, torch.lerp(quiet, spoken, weight)) + tints
-            drawn = detail(drawn, np.array(rows), shots) if detail else drawn
+            drawn = detail(drawn, np.array(rows), shots, heard) if detail else drawn
             pasted = self.paste(frames, drawn, track.points[rows], affines)
             return float(np.nanstd(mouth_opening(self._look(_coded(pasted, info), at))))
 
