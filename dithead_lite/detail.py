@@ -7,7 +7,7 @@ __all__ = ['WINDOW', 'SHARPEN', 'APART', 'FEWEST', 'sharpened', 'Exemplars', 'si
            'transfer_detail', 'DetailTransfer']
 
 # %% ../nbs/lab/detail.ipynb #det005
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -205,12 +205,14 @@ class DetailTransfer:
         frames: Sequence[np.ndarray],  # of each shot: (K,) their numbers in the clip
         points: Sequence[np.ndarray],  # of each shot: (K,68,2) landmarks, in pixels of the crops
         fps: float,  # of the clip
-        heard: torch.Tensor,  # (m,40) shapes of the mouth as the sound tells them, many of them
+        hear: Callable,  # hear(windows (n,11,D)) → (n,40), mouths' shapes as the sound tells them
+        speech: torch.Tensor,  # (m,11,D) windows, from which their usual size is taken
     ):
         self.pictures = pictures
         self.frames = frames
         self.points = points
-        self.size = size_of(_numbers(heard))
+        self.hear = hear
+        self.usual = size_of(self._heard(speech))
         self.apart = APART * fps
         self.exemplars = lru_cache(4)(self._exemplars)
 
@@ -222,20 +224,19 @@ class DetailTransfer:
         drawn: torch.Tensor,  # (n,3,S,S) in [-1,1], crops of frames that follow each other
         frames: np.ndarray,  # (n,) their numbers in the clip
         shots: np.ndarray,  # (n,) the numbers of their shots
-        heard: torch.Tensor,  # (n,40) the mouths' shapes as the sound tells them
+        audio: torch.Tensor,  # (n,11,D) windows
     ) -> torch.Tensor:  # (n,3,S,S) in [-1,1]
         "Crops with detail; those of a shot with too few pictures stay as they are."
-        out, mouths = drawn.clone(), _numbers(heard) / self.size
+        out, heard = drawn.clone(), self._heard(audio) / self.usual
         for shot in np.unique(shots):
             if len(self.frames[shot]) < FEWEST:
                 continue
             at = np.flatnonzero(shots == shot)
             pixels = (drawn[at].clamp(-1, 1) + 1).mul(127.5).round().byte().numpy()
-            given = frames[at], mouths[at], self.exemplars(int(shot)), self.apart
+            given = frames[at], heard[at], self.exemplars(int(shot)), self.apart
             pixels = transfer_detail(pixels, *given)
             out[at] = torch.from_numpy(pixels).float() / 127.5 - 1
         return out
 
-
-def _numbers(x: torch.Tensor) -> np.ndarray:
-    return x.detach().float().cpu().numpy()
+    def _heard(self, windows: torch.Tensor) -> np.ndarray:  # (n,40)
+        return self.hear(windows).detach().float().cpu().numpy()

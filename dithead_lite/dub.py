@@ -143,8 +143,9 @@ class Dubber(MouthGenerator):
             return None
         gallery, fps = self._filled(video, track), float(probe(video).fps)
         count = max(1, round(min(len(features) / 50, 30) * fps))  # half a minute of the speech
-        heard = self.dit.mouth(audio_windows(features, count, fps).to(self.device))  # (n,40)
-        return DetailTransfer(gallery.others, gallery.numbers, gallery.points, fps, heard)
+        speech = audio_windows(features, count, fps)
+        pictures = gallery.others, gallery.numbers, gallery.points
+        return DetailTransfer(*pictures, fps, lambda x: self.dit.mouth(x.to(self.device)), speech)
 
     def _filled(self, video, track: Track) -> Gallery:
         "The pictures of a track, collected now if they weren't while it was followed."
@@ -220,9 +221,7 @@ class Dubber(MouthGenerator):
                 audio = audio_windows(features, len(index), float(info.fps), start=start)[places]
                 new = self.draw(crops, references[shots], audio, noise, order, rife, **how)
                 new = new + tints[shots]
-                if detail:
-                    heard = self.dit.mouth(audio.to(self.device))  # (n,40)
-                    new = detail(new, rows, shots, heard)
+                new = detail(new, rows, shots, audio) if detail else new
                 where = track.points[rows], affines[rows]
                 self.paste(seen, new, *where, False, front[clear], source.transpose(0, 2, 3, 1))
             return frames, len(index) - len(rows)

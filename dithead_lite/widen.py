@@ -169,11 +169,11 @@ class ScaledDubber(Dubber):
         spoken = super().draw_latents(*given, **how)
         quiet = self.draw_silence(*given, **how)
         tints = self.tints(info, track, references, noise)[shots]
-        detail, heard = self.detail(info, track, features), self.dit.mouth(audio.to(self.device))
+        detail = self.detail(info, track, features)
 
         def spread(weight: float) -> float:
             drawn = self._decoded(crops, torch.lerp(quiet, spoken, weight)) + tints
-            drawn = detail(drawn, np.array(rows), shots, heard) if detail else drawn
+            drawn = detail(drawn, np.array(rows), shots, audio) if detail else drawn
             pasted = self.paste(frames, drawn, track.points[rows], affines)
             return float(np.nanstd(mouth_opening(self._look(_coded(pasted, info), at))))
 
