@@ -44,7 +44,7 @@ class Exemplars:
     grey: list[np.ndarray]  # K of (h,w) u8
     inside: list[np.ndarray]  # K of (h,w) f32, 1 between the lips
     shapes: np.ndarray  # (K,40), the mouth's points, of mean 0 and size 1
-    weight: np.ndarray  # (h/4,w/4), how much a place counts, 1 on average
+    weight: np.ndarray  # (h/4·w/4·3,), how much each number of a coarse picture counts, in all 1
 
     @classmethod
     def of(
@@ -63,8 +63,8 @@ class Exemplars:
         shapes = mouths - mouths.mean(0)
         shapes /= size_of(shapes)
         _, lips = _weights(windows.shape[1:3], crops.shape[-1])
-        weight = 1 + 4 * np.square(_quarter(lips))
-        weight /= weight.mean()
+        weight = (1 + 4 * np.square(_quarter(lips))).repeat(3)
+        weight /= weight.sum()
         return cls(np.asarray(frames), sharp, coarse, grey, inside, shapes, weight)
 
     def difference(
@@ -72,7 +72,7 @@ class Exemplars:
         coarse: np.ndarray,  # (h/4,w/4,3)
     ) -> np.ndarray:  # (K,)
         "Mean squared difference from another picture, levels²; lips count most."
-        return (np.square(self.coarse - coarse).mean(-1) * self.weight).mean((1, 2))
+        return np.square(self.coarse - coarse).reshape(len(self.coarse), -1) @ self.weight
 
     @cached_property
     def spread(self) -> float:
@@ -156,11 +156,12 @@ def add_detail(
     edge, lips = _weights(drawn.shape[:2], size)
     gap = moved.astype(np.float32) - drawn  # w - x
     h, w = gap.shape[:2]
-    coarse = cv2.GaussianBlur(_quarter(gap), (0, 0), 9 * size / 256 / 4)  # as 9 pixels, cheaper
+    small = _quarter(gap)  # blurred in small it looks the same, and is cheaper
+    coarse, fine = (cv2.GaussianBlur(small, (0, 0), sigma * size / 256 / 4) for sigma in (9, 5))
     trust = np.exp(-np.square(coarse).mean(-1) / (2 * 20**2))
-    coarse, trust = (cv2.resize(x, (w, h)) for x in (coarse, trust))
-    fine = cv2.GaussianBlur(gap, (0, 0), 5 * size / 256)
     trust_lips = np.exp(-np.square(fine).mean(-1) / (2 * 12**2))
+    parts = coarse, fine, trust, trust_lips
+    coarse, fine, trust, trust_lips = (cv2.resize(x, (w, h)) for x in parts)
     blurred = coarse + lips[..., None] * (fine - coarse)  # G * (w - x)
     m = trust + lips * (trust_lips - trust)
     m = edge * (m + inside * (trust - m))
