@@ -308,6 +308,19 @@ FAULTS = [
         "return seed * 1_000_003 + step",
         "return seed * 1_000_003",
     ),
+    # lab/detail: whose teeth a dub gets
+    Fault(
+        "teeth-deaf-to-the-sound",
+        "lab/detail",
+        "seen + 2 * np.square(exemplars.shapes - heard)",
+        "seen + 0 * np.square(exemplars.shapes - heard)",
+    ),
+    Fault(
+        "teeth-of-the-same-moment",
+        "lab/detail",
+        "error[np.abs(exemplars.frames - frame) < apart] = np.inf",
+        "error[np.abs(exemplars.frames - frame) < 0] = np.inf",
+    ),
 ]
 
 

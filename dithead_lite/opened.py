@@ -72,7 +72,7 @@ def _as_crop(picture: np.ndarray) -> np.ndarray:  # (S,S,3) f32 → (3,S,S) u8
     return picture.round().clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
 
 # %% ../nbs/lab/opened.ipynb #open012b
-WIDER = 1.3  # times the gap that was filmed
+WIDER = 1.2  # times the gap that was filmed
 
 
 def widen_mouth(
