@@ -19,13 +19,13 @@ import torch.nn.functional as F
 
 from .autoencode import Pace
 from .commandline import run_cli
-from .core import default_device, fast_autocast, seed_everything
+from .core import DitHeadError, default_device, fast_autocast, seed_everything
 from .data import hide
 from .generator import MouthGenerator, Networks
 from .hub import whole_folder
-from .losses import edge_loss
 from .pack import PackedSet
 from .refine import ClipShots
+from .slim import picture_distance
 from .trainer import moving_average
 from .vqgan import VQGAN
 
@@ -85,7 +85,7 @@ def draw_lessons(
     per_clip: int = 12,  # frames of each clip, half of them with the faults of a camera
     seed: int = 0,  # of the choice
 ) -> dict[tuple, Lesson]:  # of ('faces' or 'masked', 'encoder' or 'decoder')
-    "What the larger autoencoders make of every clip but rendered heads."
+    "What larger autoencoders make of all clips but rendered heads. `DitHeadError`: none is left."
     rng = np.random.default_rng(seed)
     found = {}
     for k, clip in enumerate(data.clips):
@@ -95,20 +95,14 @@ def draw_lessons(
             pairs = _pairs(data, teacher, k, per_clip // 2, strength, rng)
             for name, pair in pairs.items():
                 found.setdefault(name, []).append([x.half().cpu() for x in pair])
+    if not found:
+        raise DitHeadError("no filmed or photographed clip in the set; expected one at least.")
     return {
         name: Lesson(*(torch.cat(side) for side in zip(*pairs, strict=True)))
         for name, pairs in found.items()
     }
 
 # %% ../nbs/lab/shrink.ipynb #shrk016
-def _distance(y: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    "Of latents: mean square. Of pictures: pixels and edges, too."
-    error = F.mse_loss(y, target)
-    if y.shape[1] != 3:
-        return error
-    return F.l1_loss(y, target) + 10 * error + edge_loss(target, y)
-
-
 def learn(
     net: VQGAN,  # of `smaller`
     half: str,  # 'encoder' or 'decoder', which is trained, in place
@@ -119,7 +113,10 @@ def learn(
     log: Callable = print,  # called with a dict every 50 steps
 ) -> None:
     "Train one half of an autoencoder to make of everything what a larger one makes of it."
-    run = net.to_latents if half == "encoder" else partial(net.from_latents, quantize=False)
+    if half == "encoder":
+        run, distance = net.to_latents, F.mse_loss
+    else:
+        run, distance = partial(net.from_latents, quantize=False), picture_distance
     net.requires_grad_(False)
     layer = getattr(net, half).requires_grad_(True)
     params, device = list(layer.parameters()), net.latent_mean.device
@@ -131,7 +128,7 @@ def learn(
         given, made = (x[rows].to(device).float() for x in (lesson.given, lesson.made))
         with amp:
             y = run(given)
-        error = _distance(y.float(), made)
+        error = distance(y.float(), made)
         opt.zero_grad(set_to_none=True)
         error.backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0)
@@ -152,10 +149,9 @@ SHARES = {  # of the training time
 
 def shrink(
     packed: str | Path,  # a packed set (lab/packing)
-    out: str | Path,  # folder for the weights; a new one
-    weights: str | Path | None = None,  # with the larger autoencoders; None: the shipped ones
+    weights: str | Path,  # with the larger autoencoders
+    out: str | Path,  # folder for the new weights; a new one
     minutes: float = 60.0,  # of training, after the lessons
-    per_clip: int = 12,  # frames of each clip
     device: str | None = None,  # default: the best there is
     seed: int = 0,
 ) -> Path:  # `out`
@@ -164,7 +160,7 @@ def shrink(
     device = default_device(device)
     with whole_folder(out) as new:
         generator = MouthGenerator(Networks.load(weights), device)
-        lessons = draw_lessons(PackedSet(packed, device), generator, per_clip, seed)
+        lessons = draw_lessons(PackedSet(packed, device), generator, seed=seed)
         students = dict(faces=smaller(generator.faces), masked=smaller(generator.masked))
         for (name, half), lesson in lessons.items():
             pace = Pace(seconds=60 * minutes * SHARES[name, half])
@@ -175,15 +171,15 @@ def shrink(
 
 # %% ../nbs/lab/shrink.ipynb #shrk021
 def shrink_main(args: Sequence[str] | None = None) -> None:
-    "The job of `python -m dithead_lite.shrink PACKED -o WEIGHTS`."
+    "The job of `python -m dithead_lite.shrink PACKED --weights OLD -o NEW`."
     words = "Replace the autoencoders of a set of weights by smaller ones with the same latents."
     p = argparse.ArgumentParser("python -m dithead_lite.shrink", description=words)
     p.add_argument("packed", help="a packed training set (dithead_prepare --pack)")
     p.add_argument("-o", "--out", required=True, type=Path, help="a new folder for the weights")
-    p.add_argument("--weights", help="with the larger autoencoders (default: the shipped ones)")
+    p.add_argument("--weights", required=True, help="a folder, with the larger autoencoders")
     p.add_argument("--minutes", type=float, default=60, help="of training (default: 60)")
     a = p.parse_args(args)
-    print(shrink(a.packed, a.out, a.weights, a.minutes))
+    print(shrink(a.packed, a.weights, a.out, a.minutes))
 
 # %% ../nbs/lab/shrink.ipynb #shrk022
 #| eval: false
